@@ -1,0 +1,1 @@
+"""The stages: arrays in, arrays out. Heavy models live in `pipeline.backends`."""

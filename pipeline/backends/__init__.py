@@ -1,0 +1,1 @@
+"""The heavy models behind the protocols of `pipeline.types`."""

@@ -1,0 +1,119 @@
+"""All settings. `Experiment` changes results and is fingerprinted; `Execution` changes only speed and place."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    """Frozen settings that refuse unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PromptSettings(Settings):
+    """HDIG's prompt bank. Source: systems.md 4.2."""
+
+    agent: Literal["grammar"] = Field("grammar", description="who proposes prompts")
+    per_class: int = Field(40, ge=1, le=1_000_000, description="accepted prompts a class")
+    max_similarity: float = Field(0.9, gt=0, le=1, description="accept below this cosine to every kept prompt")
+    enabled: bool = Field(True, description="false: the class name alone is the only prompt")
+
+
+class GenerateSettings(Settings):
+    """Synthesis. Source: systems.md 4.2; steps and guidance of picto were measured, see docs/log.md."""
+
+    model: str = Field("picto", description="picto, or a diffusers text-to-image model by folder or hub name")
+    steps: int = Field(20, ge=1, le=1000, description="denoising steps")
+    guidance: float = Field(2.5, ge=0, le=30, description="classifier-free guidance (CFG) scale")
+    images_per_prompt: int = Field(1, ge=1, le=10_000, description="pictures a prompt")
+    enabled: bool = Field(True, description="false: no synthetic pictures at all")
+
+
+class AnnotateSettings(Settings):
+    """First pseudo-labels. Source: systems.md 4.3."""
+
+    min_base_score: float = Field(0.8, ge=0, le=1, description="base predictions below this softmax become 255")
+    flip: bool = Field(True, description="average with the mirrored picture")
+
+
+class FilterSettings(Settings):
+    """APF. Source: systems.md 4.4."""
+
+    min_similarity: float = Field(0.6, ge=-1, le=1, description="lambda: keep a region at or above this cosine")
+    min_area: float = Field(0.001, ge=0, le=1, description="smaller regions become free, as a fraction of the picture")
+    centre: bool = Field(True, description="subtract the mean base feature before the cosine")
+    enabled: bool = True
+
+
+class RelabelSettings(Settings):
+    """APR. Source: systems.md 4.5."""
+
+    blend: float = Field(0.5, ge=0, le=1, description="beta: 1 = support prototype, 0 = the picture's own")
+    min_similarity: float = Field(0.6, ge=-1, le=1, description="claim a free pixel at or above this cosine")
+    enabled: bool = True
+
+
+class RefineSettings(Settings):
+    """SABR. Source: systems.md 4.6."""
+
+    model: str = Field("picto", description="picto, or vit_b=PATH, vit_l=PATH, vit_h=PATH")
+    band: float = Field(0.01, gt=0, le=0.25, description="half-width of the band, fraction of the longer side")
+    min_overlap: float = Field(0.5, ge=0, le=1, description="skip a region whose IoU with SAM's mask is below this")
+    pad: float = Field(0.006, ge=0, le=0.5, description="padding of the box, fraction of the longer side")
+    enabled: bool = True
+
+
+class ModelSettings(Settings):
+    """A segmentation model."""
+
+    name: Literal["iir"] = "iir"
+    backbone: str = Field("picto", description="picto, or a transformers ResNet by folder or hub name")
+
+
+class TrainSettings(Settings):
+    """Training of the teacher and of the final model; picto's values were measured, see docs/log.md."""
+
+    base_steps: int = Field(500, ge=1, description="steps of the teacher's base learner and decoder")
+    final_steps: int = Field(400, ge=1, description="steps of the final model, the same without and with synthetic data")
+    batch: int = Field(8, ge=1, description="pictures a step")
+    lr: float = Field(2e-3, gt=0, description="peak learning rate")
+    synthetic_share: float = Field(0.5, ge=0, le=1, description="chance that a novel picture of a step is synthetic")
+    synthetic_weight: float = Field(0.5, ge=0, description="loss weight of synthetic pictures (w_syn)")
+
+
+class Experiment(Settings):
+    """Everything that changes results."""
+
+    dataset: str = Field("picto", description="picto | pascal")
+    fold: int = Field(0, ge=0, le=3)
+    shots: int = Field(1, ge=1, le=100, description="support pictures a novel class (K)")
+    seed: int = Field(0, ge=0)
+    base_pictures: int = Field(1000, ge=1, description="base training scenes of picto")
+    validation_pictures: int = Field(300, ge=1, description="validation scenes of picto")
+    prompts: PromptSettings = PromptSettings()
+    generate: GenerateSettings = GenerateSettings()
+    annotate: AnnotateSettings = AnnotateSettings()
+    filter: FilterSettings = FilterSettings()
+    relabel: RelabelSettings = RelabelSettings()
+    refine: RefineSettings = RefineSettings()
+    teacher: ModelSettings = ModelSettings()
+    model: ModelSettings = ModelSettings()
+    train: TrainSettings = TrainSettings()
+
+
+class Execution(Settings):
+    """Everything that changes only speed or place."""
+
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")
+    workers: int = Field(1, ge=1, le=1024, description="processes that share the shards")
+    output: str = Field("outputs", description="folder of the store and the runs")
+
+
+class Config(Settings):
+    """A config file: only what differs from the defaults."""
+
+    experiment: Experiment = Experiment()
+    execution: Execution = Execution()
