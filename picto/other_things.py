@@ -1,4 +1,3 @@
-# ruff: noqa: D103
 """40 further everyday classes, two kinds each, that pretrain a backbone and share no class with picto-5i.
 
 Drawn like `picto.things`: in the box [-1, 1] x [-1, 1], every kind facing one fixed way, with the role "main" covering
