@@ -1,5 +1,5 @@
-"""The one error that is the user's to mend."""
+"""The one error that is the user's to mend, under the name that the stages use."""
 
+from prompts.errors import InputError
 
-class InputError(Exception):
-    """Bad input: the message says what came, what was expected and what to do. The command line exits with 2."""
+__all__ = ["InputError"]

@@ -1,0 +1,105 @@
+"""The finished dataset in the layout of PASCAL VOC, so that other trainers take it unedited.
+
+- ``JPEGImages/<id>.jpg``: quality 95, no colour subsampling
+- ``SegmentationClass/<id>.png``: dataset ids with the VOC palette
+- ``SegmentationClassAug/<id>.png``: the same ids, single-channel
+- ``ImageSets/Segmentation/train.txt`` and ``trainval.txt``: one id a line
+- ``ImageSets/Segmentation/gfss_train.txt``: "JPEGImages/<id>.jpg SegmentationClassAug/<id>.png" a line
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.classes import IGNORE, ClassSplit
+from pipeline.errors import InputError
+from pipeline.images import write_labels, write_picture
+from pipeline.types import LabelMap, Sample
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """What was written: the ids in order, pictures a class, reasons of what was left out, and the content hash."""
+
+    ids: tuple[str, ...]
+    per_class: dict[str, int] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
+    content: str = ""
+
+
+def dataset_id(sample: Sample) -> str:
+    """Give the file name of a sample, without ending: "boat-0007-0" becomes "syn_boat_0007_0"."""
+    return "syn_" + sample.id.replace("-", "_").replace(" ", "_")
+
+
+def final_labels(sample: Sample, split: ClassSplit) -> LabelMap:
+    """Give the labels to train on, uint8 (H, W) dataset ids, free pixels ignored (255).
+
+    Raises:
+        ValueError: the sample has no labels.
+    """
+    if sample.labels is None or sample.free is None:
+        raise ValueError(f"sample {sample.id} has no labels")
+    return split.to_dataset(np.where(sample.free, np.uint8(IGNORE), sample.labels))
+
+
+def write_voc(samples: Iterable[Sample], folder: Path, split: ClassSplit) -> Assembled:
+    """Write the samples that were not dropped; one sample at a time is in memory.
+
+    The content hash covers ids, classes, prompts, seeds, pictures before JPEG, and labels; not dates or places.
+
+    Args:
+        samples: in any order; ids must differ.
+        folder: is created.
+        split: turns split ids into dataset ids.
+
+    Raises:
+        InputError: a file cannot be written.
+        ValueError: an id comes twice.
+    """
+    ids: list[str] = []
+    per_class: dict[str, int] = {}
+    dropped: dict[str, int] = {}
+    entries: dict[str, bytes] = {}
+    for sample in samples:
+        if sample.reason is not None:
+            dropped[sample.reason] = dropped.get(sample.reason, 0) + 1
+            continue
+        name, labels = dataset_id(sample), final_labels(sample, split)
+        if name in entries:
+            raise ValueError(f"the id {name} comes twice")
+        write_picture(folder / "JPEGImages" / f"{name}.jpg", sample.picture)
+        write_labels(folder / "SegmentationClass" / f"{name}.png", labels, "palette")
+        write_labels(folder / "SegmentationClassAug" / f"{name}.png", labels)
+        ids.append(name)
+        per_class[sample.name] = per_class.get(sample.name, 0) + 1
+        entries[name] = _entry(sample, labels)
+    lists = {"train": ids, "trainval": ids}
+    lists["gfss_train"] = [f"JPEGImages/{name}.jpg SegmentationClassAug/{name}.png" for name in ids]
+    for name, lines in lists.items():
+        _write_list(folder / "ImageSets" / "Segmentation" / f"{name}.txt", lines)
+    content = hashlib.sha256(b"".join(entries[name] for name in sorted(entries))).hexdigest()
+    return Assembled(tuple(ids), per_class, dropped, content)
+
+
+def _entry(sample: Sample, labels: LabelMap) -> bytes:
+    digest = hashlib.sha256(f"{sample.id}\n{sample.name}\n{sample.prompt}\n{sample.seed}\n".encode())
+    for array in (sample.picture, labels):
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.digest()
+
+
+def _write_list(path: Path, lines: list[str]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror or error}): check rights and space") from error

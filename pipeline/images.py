@@ -1,0 +1,113 @@
+"""The only reader and writer of pictures and label files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from pipeline.classes import ClassSplit
+from pipeline.errors import InputError
+from pipeline.types import LabelMap, Picture
+
+_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+def read_picture(path: Path) -> Picture:
+    """Read a picture as uint8 RGB (H, W, 3), turned upright.
+
+    Raises:
+        InputError: the file is missing or not a whole picture.
+    """
+    with _opened(path, "picture") as image:
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"), dtype=np.uint8)
+
+
+def read_labels(path: Path) -> LabelMap:
+    """Read a label file, indexed by a palette or single-channel, as uint8 ids (H, W).
+
+    Raises:
+        InputError: the file is missing, not whole, or holds colours instead of ids.
+    """
+    with _opened(path, "mask") as image:
+        if image.mode not in ("P", "L"):
+            raise InputError(
+                f"{path} is a mask of mode {image.mode}: a palette or one-channel 8-bit file of class ids is expected"
+            )
+        return np.asarray(image, dtype=np.uint8)
+
+
+def read_pair(picture: Path, mask: Path, split: ClassSplit) -> tuple[Picture, LabelMap]:
+    """Read a picture and its mask of dataset ids, turned into split ids.
+
+    Raises:
+        InputError: a file is missing or broken, their sizes differ, or the mask holds a foreign id.
+    """
+    pixels, labels = read_picture(picture), read_labels(mask)
+    if pixels.shape[:2] != labels.shape:
+        raise InputError(
+            f"{mask} is {labels.shape[1]}x{labels.shape[0]} but its picture {picture} is "
+            f"{pixels.shape[1]}x{pixels.shape[0]}: both must have the same size"
+        )
+    try:
+        return pixels, split.from_dataset(labels)
+    except InputError as error:
+        raise InputError(f"{mask}: {error}") from error
+
+
+def write_picture(path: Path, picture: Picture, quality: int = 95) -> None:
+    """Write uint8 RGB (H, W, 3) as PNG, or as JPEG without colour subsampling, by the file's ending.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    image = Image.fromarray(picture)
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        _save(image, path, quality=quality, subsampling=0)
+    else:
+        _save(image, path)
+
+
+def write_labels(path: Path, labels: LabelMap, flavour: Literal["index", "palette"] = "index") -> None:
+    """Write ids, uint8 (H, W), as PNG: single-channel, or with the VOC colours as palette.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    image = Image.fromarray(labels)
+    if flavour == "palette":
+        image = image.convert("P")
+        image.putpalette(voc_palette().ravel().tolist())
+    _save(image, path)
+
+
+def voc_palette() -> Picture:
+    """Give the VOC colours, uint8 (256, 3): bits 0, 3, 6 of an id fill red from the top, 1, 4, 7 green, 2, 5 blue."""
+    palette = np.zeros((256, 3), dtype=np.uint8)
+    ids = np.arange(256)
+    for place in range(8):
+        for channel in range(3):
+            bit = (ids >> (3 * place + channel)) & 1
+            palette[:, channel] |= (bit << (7 - place)).astype(np.uint8)
+    return palette
+
+
+def _opened(path: Path, kind: str) -> Image.Image:
+    if not path.is_file():
+        raise InputError(f"{kind} {path} does not exist: check the path or the file list that names it")
+    try:
+        image = Image.open(path)
+        image.load()
+    except _UNREADABLE as error:
+        raise InputError(f"{kind} {path} cannot be read ({error}): the file is damaged, get it anew") from error
+    return image
+
+
+def _save(image: Image.Image, path: Path, **options: Any) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path, **options)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror or error}): check rights and space") from error

@@ -1,0 +1,77 @@
+"""Prototypes: the mean feature of a region, as a unit vector.
+
+Source: Syn4Seg, APF: mu_k = sum_j sum_p 1[M_j(p) = k] f_j(p) / sum_j sum_p 1[M_j(p) = k], mu^_k = mu_k / ||mu_k||.
+Features are coarser than masks; a cell weighs as many pixels of the mask as lie in it. ``mean`` is the mean feature
+of base pictures; features that passed a ReLU all point the same way until it is subtracted. A prototype and the
+features that it is compared with must be centred alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.regions import cell_shares
+from pipeline.types import Floats, Mask
+
+_TINY = 1e-8
+
+
+def unit(vectors: Floats, axis: int = 0) -> Floats:
+    """Scale vectors to length 1 along an axis; zero vectors stay zero."""
+    length = np.sqrt(np.square(vectors).sum(axis=axis, keepdims=True))
+    return np.asarray(vectors / np.maximum(length, _TINY), dtype=np.float32)
+
+
+def masked_mean(features: Floats, mask: Mask, mean: Floats | None = None) -> Floats | None:
+    """Give the mean feature (C,) under a mask, or None where the mask is empty.
+
+    Args:
+        features: float32 (C, h, w).
+        mask: bool (H, W).
+        mean: float32 (C,), subtracted from the features.
+    """
+    if not mask.any():
+        return None
+    return _centred(_weighted_sum(features, mask) / np.float32(mask.sum()), mean)
+
+
+def support_prototype(
+    features: Sequence[Floats], masks: Sequence[Mask], mean: Floats | None = None
+) -> Floats | None:
+    """Give the prototype (C,) of a class over all pixels of all its S supports, a unit vector.
+
+    Args:
+        features: S maps, float32 (C, h, w).
+        masks: S masks, bool (H, W).
+        mean: float32 (C,), subtracted from the features.
+
+    Returns:
+        None where all masks are empty.
+    """
+    area = sum(int(mask.sum()) for mask in masks)
+    if area == 0:
+        return None
+    total = np.sum([_weighted_sum(f, m) for f, m in zip(features, masks, strict=True)], axis=0)
+    return unit(_centred(total / np.float32(area), mean))
+
+
+def cosine(vector: Floats | None, prototype: Floats) -> float:
+    """Give the cosine of a vector (C,) to a unit prototype (C,); -1 for no vector."""
+    return -1.0 if vector is None else float(unit(vector) @ prototype)
+
+
+def cosine_map(features: Floats, prototype: Floats, mean: Floats | None = None) -> Floats:
+    """Give the cosine (h, w) of every cell of features (C, h, w) to a unit prototype (C,)."""
+    centred = features if mean is None else features - mean[:, None, None]
+    return np.tensordot(prototype, unit(centred), axes=1).astype(np.float32)
+
+
+def _weighted_sum(features: Floats, mask: Mask) -> Floats:
+    shares = cell_shares(mask, (features.shape[1], features.shape[2]))
+    return np.tensordot(features, shares, axes=2).astype(np.float32)
+
+
+def _centred(vector: Floats, mean: Floats | None) -> Floats:
+    return vector if mean is None else vector - mean

@@ -1,0 +1,83 @@
+"""APR, the adaptive prototype relabelling: free pixels that resemble the class get its label back.
+
+Source: Syn4Seg, APR. With mu^_k the support prototype and mu^^(x)_k the mean feature of the pixels kept in picture x,
+both unit vectors: mu~ = beta mu^_k + (1 - beta) mu^^(x)_k, scaled to length 1. A free pixel p with
+c(p) = f^(p) . mu~ >= lambda_apr (``min_similarity``) becomes class k, any other stays free. Only the prompted class
+claims pixels, never background; kept pixels never change. Without a kept pixel mu~ = mu^_k.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.classes import ClassSplit
+from pipeline.config import RelabelSettings
+from pipeline.prototypes import cosine_map, masked_mean, unit
+from pipeline.regions import enlarge
+from pipeline.types import Floats, Mask, Sample
+
+VERSION = 1
+
+
+def blended_prototype(
+    prototype: Floats, features: Floats, seeds: Mask, blend: float, mean: Floats | None = None
+) -> Floats:
+    """Give mu~ (C,): the blend of the support prototype and the picture's own, a unit vector.
+
+    Args:
+        prototype: unit vector (C,) from the supports.
+        features: of the picture, float32 (C, h, w).
+        seeds: its pixels kept for the class, bool (H, W).
+        blend: beta; 1 gives the support prototype, 0 the picture's own.
+        mean: mean base feature (C,), or None.
+    """
+    local = masked_mean(features, seeds, mean)
+    if local is None or not local.any():
+        return prototype
+    return unit(np.float32(blend) * prototype + np.float32(1 - blend) * unit(local))
+
+
+def relabel(
+    sample: Sample,
+    features: Floats,
+    prototype: Floats,
+    split: ClassSplit,
+    settings: RelabelSettings,
+    mean: Floats | None = None,
+) -> Sample:
+    """Give free pixels that resemble the sample's class its label.
+
+    The cosine is enlarged bilinearly from feature cells to pixels before the threshold.
+
+    Args:
+        sample: filtered.
+        features: of its picture, float32 (C, h, w).
+        prototype: unit vector (C,) of the sample's class, centred with the same ``mean``.
+        split: base and novel classes.
+        settings: see `RelabelSettings`.
+        mean: mean base feature (C,), or None.
+
+    Returns:
+        The sample; dropped where no pixel of its class is left, whether or not the stage is enabled.
+
+    Raises:
+        ValueError: the sample has no labels, or the features do not fit the prototype.
+    """
+    if prototype.shape != features.shape[:1]:
+        raise ValueError(f"prototype {prototype.shape} does not fit features {features.shape}")
+    if sample.reason is not None:
+        return sample
+    if sample.labels is None or sample.free is None:
+        raise ValueError(f"sample {sample.id} has no labels to complete")
+    target = split.id_of(sample.name)
+    labels, free = sample.labels.copy(), sample.free.copy()
+    claimed = 0.0
+    if settings.enabled and free.any():
+        blended = blended_prototype(prototype, features, labels == target, settings.blend, mean)
+        similarity = enlarge(cosine_map(features, blended, mean), labels.shape)
+        claim = free & (similarity >= settings.min_similarity)
+        labels[claim] = target
+        free &= ~claim
+        claimed = float(claim.mean())
+    result = sample.labelled(labels, free, apr_claimed=claimed)
+    return result if (labels == target).any() else result.dropped(f"no pixel resembles the supports of {sample.name}")

@@ -1,0 +1,144 @@
+"""The words of a dataset, read from ``vocabularies/<dataset>.yaml``: templates, attributes, classes, forbidden pairs.
+
+A template is a list of parts. A part names attributes in braces and is left out of the sentence when one of them is
+not said. ``{a}`` is the article of the next word, ``{thing}`` the kind or else the class's own noun, ``{one}`` and
+``{many}`` the noun in singular and plural.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from prompts.errors import InputError
+
+Values = dict[str, str]
+"""Attribute -> value, without the attributes that are not said."""
+
+_FOLDER = Path(__file__).parent / "vocabularies"
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One thing that a sentence can say.
+
+    Attributes:
+        name: such as "colour".
+        values: value -> its words in a sentence.
+        absent: share of sentences that do not say it, 0..1.
+    """
+
+    name: str
+    values: Mapping[str, str]
+    absent: float = 0.0
+
+
+@dataclass(frozen=True)
+class ClassWords:
+    """How a class is called: noun, plural, every word that names it, and attributes that only it has."""
+
+    one: str
+    many: str
+    named_by: tuple[str, ...]
+    own: tuple[Attribute, ...] = ()
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The words of one dataset.
+
+    Attributes:
+        dataset: its name.
+        templates: each a tuple of parts.
+        attributes: what every class's sentences can say.
+        classes: class -> its words.
+        forbidden: pairs of (attribute, value) that must not meet.
+    """
+
+    dataset: str
+    templates: tuple[tuple[str, ...], ...]
+    attributes: tuple[Attribute, ...]
+    classes: Mapping[str, ClassWords]
+    forbidden: frozenset[frozenset[tuple[str, str]]] = frozenset()
+
+    def words_of(self, name: str) -> ClassWords:
+        """Give the words of a class.
+
+        Raises:
+            InputError: the vocabulary has no such class.
+        """
+        if name not in self.classes:
+            nearest = difflib.get_close_matches(name, self.classes, 1)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            raise InputError(f"the vocabulary {self.dataset} has no class {name!r}{hint}")
+        return self.classes[name]
+
+    def attributes_of(self, name: str) -> tuple[Attribute, ...]:
+        """Give the attributes that a class's sentences can say: its own, the shared ones, and which template."""
+        own = self.words_of(name).own
+        taken = {a.name for a in own}
+        shared = tuple(a for a in self.attributes if a.name not in taken)
+        template = Attribute("template", {str(i): "" for i in range(len(self.templates))})
+        return (*own, *shared, template) if len(self.templates) > 1 else (*own, *shared)
+
+    def allows(self, values: Values) -> bool:
+        """Say whether no two of the values are a forbidden pair."""
+        items = set(values.items())
+        return not any(pair <= items for pair in self.forbidden)
+
+    def sentence(self, name: str, values: Mapping[str, str]) -> str:
+        """Write the sentence for some values; what is not given is not said."""
+        words = self.words_of(name)
+        spoken = {a.name: a.values[values[a.name]] for a in self.attributes_of(name) if a.name in values}
+        nouns = {"one": words.one, "many": words.many, "thing": spoken.get("kind", words.one)}
+        fields = {k: v.format(**nouns, a="{a}") for k, v in spoken.items()} | nouns | {"a": "{a}"}
+        parts = self.templates[int(values.get("template", "0"))]
+        said = [p.format(**fields) for p in parts if all(f in fields for f in re.findall(r"{(\w+)}", p))]
+        text = " ".join(part for part in said if part).replace(" ,", ",")
+        return re.sub(r"{a} (?=(\w))", lambda m: "an " if m[1].lower() in "aeiou" else "a ", text)
+
+    def names(self, name: str, text: str) -> bool:
+        """Say whether a sentence names the class, by its noun, its plural or a synonym."""
+        words = "|".join(re.escape(word) for word in self.words_of(name).named_by)
+        return re.search(rf"\b(?:{words})\b", text, re.IGNORECASE) is not None
+
+
+def load_vocabulary(dataset: str) -> Vocabulary:
+    """Read the vocabulary of a dataset.
+
+    Raises:
+        InputError: there is none, or its file is not a vocabulary.
+    """
+    path = _FOLDER / f"{dataset}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in _FOLDER.glob("*.yaml")))
+        raise InputError(f"there is no prompt vocabulary for {dataset!r}: the known ones are {known}")
+    try:
+        return _parse(dataset, yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path.name} is not a vocabulary ({error}): compare it with picto.yaml") from error
+
+
+def _parse(dataset: str, raw: Mapping[str, Any]) -> Vocabulary:
+    said = raw["attributes"]
+    absent = {name: float(entry.get("absent", 0)) for name, entry in said.items()}
+    shared = tuple(_attribute(n, entry["values"], absent[n]) for n, entry in said.items() if "values" in entry)
+    classes = {}
+    for name, entry in raw["classes"].items():
+        one = entry.get("one", name)
+        many = entry.get("many", one + "s")
+        named_by = dict.fromkeys([one, many, name, *entry.get("also", [])])
+        own = tuple(_attribute(a, entry[a], share) for a, share in absent.items() if a in entry)
+        classes[name] = ClassWords(one, many, tuple(named_by), own)
+    forbidden = frozenset(frozenset(pair.items()) for pair in raw.get("forbidden", []))
+    return Vocabulary(dataset, tuple(tuple(t) for t in raw["templates"]), shared, classes, forbidden)
+
+
+def _attribute(name: str, values: Mapping[str, str] | list[str], absent: float) -> Attribute:
+    return Attribute(name, dict(values) if isinstance(values, Mapping) else {v: v for v in values}, absent)
