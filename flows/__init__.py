@@ -1,0 +1,1 @@
+"""Flows, tasks, wiring from config to objects, and the command line."""

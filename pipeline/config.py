@@ -19,6 +19,7 @@ class PromptSettings(Settings):
     agent: Literal["grammar"] = Field("grammar", description="who proposes prompts")
     per_class: int = Field(40, ge=1, le=1_000_000, description="accepted prompts a class")
     max_similarity: float = Field(0.9, gt=0, le=1, description="accept below this cosine to every kept prompt")
+    classes: tuple[str, ...] = Field((), description="novel classes to draw; empty means all of the fold")
     enabled: bool = Field(True, description="false: the class name alone is the only prompt")
 
 
@@ -63,6 +64,7 @@ class RefineSettings(Settings):
     band: float = Field(0.01, gt=0, le=0.25, description="half-width of the band, fraction of the longer side")
     min_overlap: float = Field(0.5, ge=0, le=1, description="skip a region whose IoU with SAM's mask is below this")
     pad: float = Field(0.006, ge=0, le=0.5, description="padding of the box, fraction of the longer side")
+    min_area: float = Field(0.001, ge=0, le=1, description="smaller regions, as a fraction, are not shown to SAM")
     enabled: bool = True
 
 
@@ -77,7 +79,7 @@ class TrainSettings(Settings):
     """Training of the teacher and of the final model; picto's values were measured, see docs/log.md."""
 
     base_steps: int = Field(500, ge=1, description="steps of the teacher's base learner and decoder")
-    final_steps: int = Field(400, ge=1, description="steps of the final model, the same without and with synthetic data")
+    final_steps: int = Field(400, ge=1, description="steps of the final model, with or without synthetic data")
     batch: int = Field(8, ge=1, description="pictures a step")
     lr: float = Field(2e-3, gt=0, description="peak learning rate")
     synthetic_share: float = Field(0.5, ge=0, le=1, description="chance that a novel picture of a step is synthetic")
@@ -108,8 +110,10 @@ class Execution(Settings):
     """Everything that changes only speed or place."""
 
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")
-    workers: int = Field(1, ge=1, le=1024, description="processes that share the shards")
+    workers: int = Field(0, ge=0, le=1024, description="processes that share the shards; 0: two for picto, else one")
+    threads: int = Field(1, ge=1, le=1024, description="CPU threads a process; may change the last bits of results")
     output: str = Field("outputs", description="folder of the store and the runs")
+    data: str = Field("data", description="folder of the data sets that are not drawn, such as VOC2012")
 
 
 class Config(Settings):

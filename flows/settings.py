@@ -1,0 +1,114 @@
+"""Reads a config: YAML and ``--set key=value`` over the defaults of `pipeline.config`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from pipeline.classes import ClassSplit
+from pipeline.config import Config
+from pipeline.errors import InputError
+
+PRESETS = Path(__file__).parent / "configs"
+
+
+def load_config(source: str | None = None, overrides: Sequence[str] = ()) -> Config:
+    """Give the checked config.
+
+    Args:
+        source: a YAML file, or the name of a preset in ``flows/configs``; None means picto.
+        overrides: ``key=value`` with dotted keys, such as ``experiment.filter.min_similarity=0.7``; values are YAML.
+
+    Raises:
+        InputError: no such file, unknown key, wrong value, unknown dataset, fold or class.
+    """
+    tree = _read(source or "picto")
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise InputError(f"--set {override}: expected key=value, such as experiment.fold=1")
+        _put(tree, key.strip(), _parse(value, f"--set {override}"))
+    try:
+        config = Config.model_validate(tree)
+    except ValidationError as error:
+        raise InputError(_sentence(error)) from error
+    split = ClassSplit.of(config.experiment.dataset, config.experiment.fold)
+    for name in config.experiment.prompts.classes:
+        if split.id_of(name) not in split.novel_ids:
+            raise InputError(
+                f"experiment.prompts.classes: {name!r} is no novel class of fold {split.fold}: "
+                f"choose among {', '.join(split.novel)}"
+            )
+    return config
+
+
+def dump_config(config: Config) -> str:
+    """Give the fully resolved config as YAML that `load_config` reads back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def valid_keys(model: type[BaseModel] = Config, prefix: str = "") -> list[str]:
+    """List all dotted keys of a config, groups included."""
+    keys = []
+    for name, field in model.model_fields.items():
+        keys.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys += valid_keys(field.annotation, f"{prefix}{name}.")
+    return keys
+
+
+def _read(source: str) -> dict[str, Any]:
+    path = PRESETS / f"{source}.yaml" if "/" not in source and not source.endswith((".yaml", ".yml")) else Path(source)
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        presets = ", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml")))
+        near = difflib.get_close_matches(source, presets.split(", "), 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise InputError(f"cannot read the config {source!r}: give a YAML file or one of {presets}{hint}") from error
+    tree = _parse(text, str(path))
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise InputError(f"{path}: expected the groups experiment: and execution:, got {type(tree).__name__}")
+    return tree
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        reason = str(error).replace("\n", " ")
+        raise InputError(f"{where} is no YAML: {reason}") from error
+
+
+def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+    *groups, last = key.split(".")
+    for group in groups:
+        inner = tree.setdefault(group, {})
+        if not isinstance(inner, dict):
+            raise InputError(_unknown(key))
+        tree = inner
+    tree[last] = value
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return _unknown(key)
+    message = first["msg"].replace("Input should be", "expected").replace("a valid ", "a ")
+    return f"{key}: got {first['input']!r}, {message[0].lower()}{message[1:]}"
+
+
+def _unknown(key: str) -> str:
+    keys = valid_keys()
+    same_end = [k for k in keys if k.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
+    near = same_end[:1] or difflib.get_close_matches(key, keys, 1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"the groups are {', '.join(Config.model_fields)}"
+    return f"unknown key {key!r}: {hint}"

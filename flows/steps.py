@@ -1,0 +1,174 @@
+"""What every shard is computed from. The flow and `syn4seg plan` both ask here, so that they always agree."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flows.data import DataSets, read_supports, split_of, store_of, supports_content
+from flows.weights import weights_id
+from pipeline.config import Config, Settings
+from pipeline.generate import Order, plan_samples
+from pipeline.hashing import Recipe, hash_json
+from pipeline.store import StageRecord
+from prompts.bank import Prompt
+
+CHAIN = ("prompts", "images", "teacher", "annotate", "filter", "relabel", "refine", "dataset", "train", "scores")
+"""All stages in the order of their work."""
+
+SHARD = 20
+"""Pictures a shard; they are drawn as one batch plan, so this number changes results where batches do."""
+
+_MODULES = {
+    "prompts": "prompts.build", "images": "pipeline.generate", "annotate": "pipeline.annotate",
+    "filter": "pipeline.filtering", "relabel": "pipeline.relabel", "refine": "pipeline.refine",
+    "dataset": "pipeline.assemble",
+}  # fmt: skip
+TEACHER_VERSION = 1
+FINAL_VERSION = 1
+SCORES_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Step:
+    """One shard of one stage, finished or not."""
+
+    stage: str
+    shard: str
+    recipe: Recipe
+
+
+def prompts_step(config: Config, name: str) -> Step:
+    """The prompt bank of a class."""
+    settings = _chosen(config.experiment.prompts, without=("classes",))
+    weights = weights_id(config.experiment.generate.model, "generator") if config.experiment.prompts.enabled else None
+    recipe = _recipe("prompts", settings, weights=weights, seed=config.experiment.seed)
+    return Step("prompts", _slug(name), {**recipe, "inputs": {"class": name, "dataset": config.experiment.dataset}})
+
+
+def orders_of(config: Config, bank: StageRecord) -> list[Order]:
+    """List the pictures that a class's bank asks for; the class name alone is drawn as often as a bank would be."""
+    folder = store_of(config).folder(bank)
+    prompts = read_prompts(folder)
+    copies = config.experiment.generate.images_per_prompt
+    if not config.experiment.prompts.enabled:
+        copies *= config.experiment.prompts.per_class
+    return plan_samples(prompts, config.experiment.seed, copies)
+
+
+def images_steps(config: Config, bank: StageRecord) -> list[tuple[Step, list[Order]]]:
+    """All shards of pictures of a class, each with what to draw."""
+    orders = orders_of(config, bank)
+    settings = _chosen(config.experiment.generate, without=("model", "images_per_prompt", "enabled"))
+    recipe = _recipe("images", settings, weights=weights_id(config.experiment.generate.model, "generator"))
+    steps = []
+    for number, start in enumerate(range(0, len(orders), SHARD)):
+        part = orders[start : start + SHARD]
+        inputs = {"orders": hash_json([[o.id, o.prompt, o.seed] for o in part])}
+        steps.append((Step("images", f"{bank.shard}-{number:03d}", {**recipe, "inputs": inputs}), part))
+    return steps
+
+
+def teacher_step(config: Config, data: DataSets) -> Step:
+    """The model that makes the first labels."""
+    experiment = config.experiment
+    train = experiment.train.model_dump(include={"base_steps", "batch", "lr"})
+    return Step("teacher", experiment.teacher.name, {
+        "version": TEACHER_VERSION, "settings": {**experiment.teacher.model_dump(), **train}, "seed": experiment.seed,
+        "weights": weights_id(experiment.teacher.backbone, "backbone"), "inputs": _real(config, data),
+    })  # fmt: skip
+
+
+def annotate_step(config: Config, images: StageRecord, teacher: StageRecord) -> Step:
+    """First labels of a shard."""
+    return _label_step(config, "annotate", config.experiment.annotate, images, teacher=teacher.content)
+
+
+def filter_step(config: Config, first: StageRecord, teacher: StageRecord) -> Step:
+    """APF on a shard."""
+    return _label_step(config, "filter", config.experiment.filter, first, **_guides(config, teacher))
+
+
+def relabel_step(config: Config, trusted: StageRecord, teacher: StageRecord) -> Step:
+    """APR on a shard; it reads features centred as APF's are."""
+    guides = {**_guides(config, teacher), "centre": config.experiment.filter.centre}
+    return _label_step(config, "relabel", config.experiment.relabel, trusted, **guides)
+
+
+def refine_step(config: Config, filled: StageRecord) -> Step:
+    """SABR on a shard."""
+    settings = config.experiment.refine
+    step = _label_step(config, "refine", settings, filled)
+    weights = weights_id(settings.model, "sam") if settings.enabled else None
+    kept = {k: v for k, v in step.recipe["settings"].items() if k != "model"}
+    return Step(step.stage, step.shard, {**step.recipe, "settings": kept, "weights": weights})
+
+
+def dataset_step(config: Config, sharp: Sequence[StageRecord]) -> Step:
+    """The labelled pictures of all shards in VOC layout."""
+    inputs = {record.shard: record.content for record in sharp}
+    return Step("dataset", _fold(config), {**_recipe("dataset", {}), "inputs": inputs})
+
+
+def train_step(config: Config, data: DataSets, teacher: StageRecord, dataset: StageRecord | None) -> Step:
+    """A final model, without or with the synthetic pictures."""
+    experiment = config.experiment
+    settings = {**experiment.model.model_dump(), **experiment.train.model_dump(exclude={"base_steps"})}
+    if dataset is None:
+        settings = {k: v for k, v in settings.items() if not k.startswith("synthetic")}
+    inputs = {**_real(config, data), "teacher": teacher.content, "synthetic": dataset.content if dataset else None}
+    return Step("train", "after" if dataset else "before", {
+        "version": FINAL_VERSION, "settings": settings, "weights": weights_id(experiment.model.backbone, "backbone"),
+        "seed": experiment.seed, "inputs": inputs,
+    })  # fmt: skip
+
+
+def scores_step(config: Config, data: DataSets, model: StageRecord, name: str) -> Step:
+    """What a model reaches on the validation pictures."""
+    inputs = {"model": model.content, "validation": data["validation"].content(), "split": _fold(config)}
+    return Step("scores", name, {"version": SCORES_VERSION, "inputs": inputs})
+
+
+def read_prompts(folder: Path) -> list[Prompt]:
+    """Read the accepted prompts of a bank's folder, in order."""
+    import json
+
+    lines = (folder / "prompts.jsonl").read_text().splitlines()
+    return [Prompt(**json.loads(line)) for line in lines]
+
+
+def _label_step(config: Config, stage: str, settings: Settings, labels: StageRecord, **inputs: Any) -> Step:
+    recipe = _recipe(stage, _chosen(settings))
+    inputs = {"samples": labels.content, "split": _fold(config), **inputs}
+    return Step(stage, labels.shard, {**recipe, "inputs": inputs})
+
+
+def _guides(config: Config, teacher: StageRecord) -> dict[str, str]:
+    return {"teacher": teacher.content, "supports": supports_content(read_supports(config))}
+
+
+def _real(config: Config, data: DataSets) -> dict[str, str]:
+    supports = supports_content(read_supports(config))
+    return {"base": data["base"].content(), "supports": supports, "split": _fold(config)}
+
+
+def _fold(config: Config) -> str:
+    split = split_of(config)
+    return f"{split.dataset}-{split.fold}"
+
+
+def _recipe(stage: str, settings: dict[str, Any], **more: object) -> dict[str, Any]:
+    return {"version": importlib.import_module(_MODULES[stage]).VERSION, "settings": settings, **more}
+
+
+def _chosen(settings: Settings, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The settings that matter: a stage that is switched off is the same whatever else is set."""
+    values = settings.model_dump(mode="json", exclude=set(without))
+    return values if values.get("enabled", True) else {"enabled": False}
+
+
+def _slug(name: str) -> str:
+    return name.replace(" ", "_")

@@ -1,0 +1,287 @@
+"""The run store: finished shards of stages as folders, found again by what they were computed from.
+
+A shard's folder is ``<stage>/<shard>-<fingerprint>``. The fingerprint hashes its recipe: the stage's version and
+settings, the content of its own inputs, the weights. Work happens in a ``.partial`` folder, renamed when whole, so
+a folder with a ``record.json`` is finished and never changes. A lock that the system frees when its process dies keeps
+two processes off one shard; a ``.partial`` that can be locked is therefore stale and is computed again.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from pipeline.errors import InputError
+from pipeline.hashing import Recipe, fingerprint, hash_arrays, hash_files, hash_json, list_files
+from pipeline.images import read_labels, read_picture, write_labels, write_picture
+from pipeline.types import Sample
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_LIBRARIES = ("numpy", "scipy", "pillow", "torch", "diffusers", "transformers", "segment-anything")
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """What a stage says about one finished shard; all that tasks hand to each other.
+
+    Attributes:
+        stage: name of the stage.
+        shard: name of the shard.
+        fingerprint: hash of the recipe.
+        content: hash of what came out, free of dates, paths and library versions.
+        recipe: what the shard was computed from.
+        counts: how many of what.
+        dropped: reason -> number of samples.
+        seconds: wall time.
+        versions: library -> version, for people; no part of any hash.
+        files: file -> bytes, by which a damaged shard is noticed.
+    """
+
+    stage: str
+    shard: str
+    fingerprint: str
+    content: str
+    recipe: Recipe
+    counts: Mapping[str, int]
+    dropped: Mapping[str, int]
+    seconds: float
+    versions: Mapping[str, str]
+    files: Mapping[str, int]
+
+    @property
+    def place(self) -> str:
+        """Its folder below the store."""
+        return f"{self.stage}/{self.shard}-{self.fingerprint}"
+
+
+@dataclass
+class Draft:
+    """A shard while it is computed: write files into ``folder`` and fill in the counts.
+
+    Attributes:
+        folder: the ``.partial`` folder.
+        counts: how many of what.
+        dropped: reason -> number of samples.
+        content: hash of the outcome; None means all files but those named in ``notes``.
+        notes: files that tell of the work and not of its outcome, such as a training log with times.
+    """
+
+    folder: Path
+    counts: dict[str, int] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
+    content: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def write_samples(self, samples: Sequence[Sample], pictures: Mapping[str, str] | None = None) -> None:
+        """Write the sample table with its arrays, and count.
+
+        Args:
+            samples: the shard's samples, dropped ones included.
+            pictures: sample id -> path of its picture in another shard's folder, relative to this one; None writes the
+                pictures here.
+        """
+        lines = []
+        for sample in samples:
+            row: dict[str, Any] = {"id": _checked(sample.id), "name": sample.name, "prompt": sample.prompt}
+            row |= {"seed": sample.seed, "picture": f"images/{sample.id}.png", "labels": None, "free": None}
+            row |= {"scores": {k: round(float(v), 6) for k, v in sample.scores.items()}, "reason": sample.reason}
+            row["hash"] = hash_arrays(sample.picture, sample.labels, sample.free)
+            if pictures is None:
+                write_picture(self._file(row["picture"]), sample.picture)
+            else:
+                row["picture"] = pictures[sample.id]
+            if sample.labels is not None and sample.free is not None:
+                row |= {"labels": f"labels/{sample.id}.png", "free": f"labels/{sample.id}.free.png"}
+                write_labels(self._file(row["labels"]), sample.labels)
+                write_labels(self._file(row["free"]), sample.free.astype(np.uint8))
+            lines.append(row)
+        (self.folder / "samples.jsonl").write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in lines))
+        bare = [{k: v for k, v in row.items() if k not in {"picture", "labels", "free"}} for row in lines]
+        self.content = hash_json(bare)
+        self.dropped = dict(Counter(s.reason.split(":")[0] for s in samples if s.reason))
+        self.counts = {"samples": len(samples), "kept": sum(s.reason is None for s in samples), **self.counts}
+
+    def _file(self, relative: str) -> Path:
+        path = self.folder / relative
+        path.parent.mkdir(exist_ok=True)
+        return path
+
+
+class RunStore:
+    """The folder of finished shards; knows no stage.
+
+    Args:
+        root: the store's folder; made when the first shard is.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def find(self, stage: str, shard: str, recipe: Recipe) -> StageRecord | None:
+        """Give the record of a finished shard whose files are all there, or None."""
+        return self.read(self._folder(stage, shard, recipe))
+
+    def read(self, folder: Path) -> StageRecord | None:
+        """Give the record in a folder, or None where it is not whole."""
+        try:
+            record = StageRecord(**json.loads((folder / "record.json").read_text()))
+            whole = all((folder / name).stat().st_size == size for name, size in record.files.items())
+        except (OSError, ValueError, TypeError):
+            return None
+        return record if whole else None
+
+    def compute(self, stage: str, shard: str, recipe: Recipe, work: Callable[[Draft], None]) -> StageRecord:
+        """Give the record of a shard; compute it where it is not finished.
+
+        Args:
+            stage: name of the stage.
+            shard: name of the shard.
+            recipe: everything that changes the outcome.
+            work: writes the outcome into the draft. When it raises, the shard stays unfinished.
+        """
+        found = self.find(stage, shard, recipe)
+        if found:
+            return found
+        folder = self._folder(stage, shard, recipe)
+        partial = folder.with_name(folder.name + ".partial")
+        with self.lock(f"{stage}-{folder.name}"):
+            found = self.read(folder)
+            if found:
+                return found
+            for stale in (partial, folder):
+                shutil.rmtree(stale, ignore_errors=True)
+            partial.mkdir(parents=True)
+            (partial / "owner.json").write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
+            start = time.monotonic()
+            draft = Draft(partial)
+            work(draft)
+            (partial / "owner.json").unlink()
+            record = _record(stage, shard, recipe, draft, time.monotonic() - start)
+            with (partial / "record.json").open("w") as file:
+                json.dump(asdict(record), file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.rename(folder)
+        return record
+
+    def lock(self, name: str) -> FileLock:
+        """Give the lock of a name, to be used by ``with``; the system frees it when its process dies.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        locks = self.root / ".locks"
+        try:
+            locks.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"cannot write to the output folder {self.root.parent} ({error.strerror}): "
+                "choose another one with --set execution.output=FOLDER"
+            ) from error
+        return FileLock(locks / f"{name}.lock")
+
+    def folder(self, record: StageRecord) -> Path:
+        """Give the folder of a finished shard."""
+        return self.root / record.place
+
+    def samples(self, record: StageRecord) -> list[Sample]:
+        """Read the samples of a finished shard."""
+        folder = self.folder(record)
+        return [_read_sample(folder, row) for row in self.rows(record)]
+
+    def rows(self, record: StageRecord) -> list[dict[str, Any]]:
+        """Read the sample table of a finished shard without its arrays."""
+        return [json.loads(line) for line in (self.folder(record) / "samples.jsonl").read_text().splitlines()]
+
+    def pictures(self, record: StageRecord) -> dict[str, str]:
+        """Give sample id -> picture for a shard that labels the same pictures without copying them."""
+        folder = self.folder(record)
+        paths = {row["id"]: (folder / row["picture"]).resolve() for row in self.rows(record)}
+        return {name: os.path.relpath(path, folder.resolve()) for name, path in paths.items()}
+
+    def records(self) -> Iterator[StageRecord]:
+        """Go through all finished shards."""
+        for path in sorted(self.root.glob("*/*/record.json")):
+            if path.parent.suffix != ".partial" and (record := self.read(path.parent)):
+                yield record
+
+    def why(self, stage: str, shard: str, recipe: Recipe) -> str:
+        """Say why a shard has to be computed."""
+        folder = self._folder(stage, shard, recipe)
+        if folder.with_name(folder.name + ".partial").exists():
+            return "was interrupted"
+        if folder.exists():
+            return "files are missing"
+        pattern = re.compile(re.escape(shard) + "-[0-9a-f]{16}")
+        others = [f for f in folder.parent.glob(f"{shard}-*") if pattern.fullmatch(f.name)]
+        newest = max(others, key=lambda f: f.stat().st_mtime, default=None)
+        record = self.read(newest) if newest else None
+        if record is None:
+            return "not computed yet"
+        old, new = _flat(record.recipe), _flat(recipe)
+        changes = [f"{k} {_short(old.get(k))} -> {_short(new.get(k))}" for k in new if old.get(k) != new[k]]
+        return "changed: " + ", ".join(changes[:3]) if changes else "not computed yet"
+
+    def _folder(self, stage: str, shard: str, recipe: Recipe) -> Path:
+        return self.root / _checked(stage) / f"{_checked(shard)}-{fingerprint(stage, recipe)}"
+
+
+def _record(stage: str, shard: str, recipe: Recipe, draft: Draft, seconds: float) -> StageRecord:
+    files = list_files(draft.folder)
+    content = draft.content or hash_files(draft.folder, [f for f in files if f not in draft.notes])
+    sizes = {name: (draft.folder / name).stat().st_size for name in files}
+    return StageRecord(
+        stage, shard, fingerprint(stage, recipe), content, dict(recipe), draft.counts, draft.dropped, round(seconds, 2),
+        _versions(), sizes,
+    )  # fmt: skip
+
+
+def _read_sample(folder: Path, row: Mapping[str, Any]) -> Sample:
+    picture = read_picture(folder / row["picture"])
+    labels = None if row["labels"] is None else read_labels(folder / row["labels"])
+    free = None if row["free"] is None else read_labels(folder / row["free"]).astype(bool)
+    return Sample(
+        row["id"], row["name"], row["prompt"], row["seed"], picture, labels, free, row["scores"], row["reason"]
+    )
+
+
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise InputError(f"{name!r} cannot be a file name: use letters, digits, '-', '_' and '.' only")
+    return name
+
+
+def _flat(value: object, prefix: str = "") -> dict[str, object]:
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    return {k: v for key, part in value.items() for k, v in _flat(part, f"{prefix}.{key}" if prefix else key).items()}
+
+
+def _short(value: object) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= 24 else text[:21] + "..."
+
+
+@cache
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
