@@ -35,6 +35,18 @@ def vary_look(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return (x + F.interpolate(blotches, size=x.shape[-2:], mode="bilinear") + grain).clamp(0, 1)
 
 
+def soften(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Blur, resize and disturb a batch (B, 3, H, W), float in 0..1, and leave its colours alone."""
+    x = _blur(x, torch.tensor(SIGMAS)[torch.randint(len(SIGMAS), (len(x),), generator=generator)])
+    zoom = 0.85 + 0.3 * torch.rand(len(x), 2, generator=generator)
+    maps = torch.diag_embed(torch.cat([zoom, torch.ones(len(x), 1)], 1))[:, :2]
+    x = F.grid_sample(
+        x, F.affine_grid(maps, list(x.shape), align_corners=False), padding_mode="border", align_corners=False
+    )
+    grain = torch.randn(x.shape, generator=generator) * 0.04 * torch.rand(len(x), 1, 1, 1, generator=generator)
+    return (x + grain).clamp(0, 1)
+
+
 def _blur(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
     """Blur each picture by its own Gaussian; sigma (B,) in pixels, 0 = not at all."""
     batch, channels, height, width = x.shape
