@@ -23,7 +23,7 @@ def look_twice(teacher: Teacher, pictures: Sequence[Picture], *, flip: bool) -> 
     features, scores = teacher.look(pictures)
     if not flip:
         return features, scores
-    mirrored_features, mirrored_scores = teacher.look([p[:, ::-1] for p in pictures])
+    mirrored_features, mirrored_scores = teacher.look([np.ascontiguousarray(p[:, ::-1]) for p in pictures])
     half = np.float32(0.5)
     return half * (features + mirrored_features[..., ::-1]), half * (scores + mirrored_scores[..., ::-1])
 

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 
 from pipeline.classes import IGNORE, ClassSplit
 from pipeline.errors import InputError
+from pipeline.hashing import hash_arrays, hash_json
 from pipeline.images import write_labels, write_picture
 from pipeline.types import LabelMap, Sample
 
@@ -67,7 +67,7 @@ def write_voc(samples: Iterable[Sample], folder: Path, split: ClassSplit) -> Ass
     ids: list[str] = []
     per_class: dict[str, int] = {}
     dropped: dict[str, int] = {}
-    entries: dict[str, bytes] = {}
+    entries: dict[str, list[str]] = {}
     for sample in samples:
         if sample.reason is not None:
             dropped[sample.reason] = dropped.get(sample.reason, 0) + 1
@@ -80,21 +80,12 @@ def write_voc(samples: Iterable[Sample], folder: Path, split: ClassSplit) -> Ass
         write_labels(folder / "SegmentationClassAug" / f"{name}.png", labels)
         ids.append(name)
         per_class[sample.name] = per_class.get(sample.name, 0) + 1
-        entries[name] = _entry(sample, labels)
+        entries[name] = [sample.name, sample.prompt, str(sample.seed), hash_arrays(sample.picture, labels)]
     lists = {"train": ids, "trainval": ids}
     lists["gfss_train"] = [f"JPEGImages/{name}.jpg SegmentationClassAug/{name}.png" for name in ids]
     for name, lines in lists.items():
         _write_list(folder / "ImageSets" / "Segmentation" / f"{name}.txt", lines)
-    content = hashlib.sha256(b"".join(entries[name] for name in sorted(entries))).hexdigest()
-    return Assembled(tuple(ids), per_class, dropped, content)
-
-
-def _entry(sample: Sample, labels: LabelMap) -> bytes:
-    digest = hashlib.sha256(f"{sample.id}\n{sample.name}\n{sample.prompt}\n{sample.seed}\n".encode())
-    for array in (sample.picture, labels):
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.digest()
+    return Assembled(tuple(ids), per_class, dropped, hash_json(dict(sorted(entries.items()))))
 
 
 def _write_list(path: Path, lines: list[str]) -> None:

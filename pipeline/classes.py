@@ -97,7 +97,7 @@ class ClassSplit:
         Raises:
             InputError: an id that the dataset does not have.
         """
-        return self._table(inverse=False)[self._checked(labels, len(self.all_names), "dataset")]
+        return np.asarray(self._table(inverse=False)[self._checked(labels, len(self.all_names), "dataset")])
 
     def to_dataset(self, labels: np.ndarray) -> np.ndarray:
         """Turn split ids, uint8 (H, W), into dataset ids.
@@ -105,7 +105,7 @@ class ClassSplit:
         Raises:
             InputError: an id that the split does not have.
         """
-        return self._table(inverse=True)[self._checked(labels, len(self.names) - 1, "split")]
+        return np.asarray(self._table(inverse=True)[self._checked(labels, len(self.names) - 1, "split")])
 
     def _table(self, *, inverse: bool) -> np.ndarray:
         table = np.full(256, IGNORE, dtype=np.uint8)
