@@ -28,7 +28,7 @@ class ResizeLongestSide:
         from PIL import Image
 
         height, width = self.get_preprocess_shape(image.shape[0], image.shape[1], self.target_length)
-        return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+        return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
     def apply_coords(self, coords: np.ndarray, original_size: tuple[int, ...]) -> np.ndarray:
         """Scale points (..., 2) in x, y order; ``original_size`` is (H, W)."""
