@@ -85,6 +85,9 @@ class GrammarAgent:
             if text not in seen:
                 seen.add(text)
                 yield Proposal(text, name, values)
+            elif idle % 4:  # a repeat does not use up its values; now and then it must, to get out of a circle
+                for attribute, value in values.items():
+                    decks[attribute].take_back(value)
         for values in self._rest(name, rng):
             text = words.sentence(name, values)
             if text not in seen:
@@ -120,6 +123,10 @@ class _Deck:
             self._left += [self._cards[i] for i in self._rng.permutation(len(self._cards))]
         place = next((i for i, card in enumerate(self._left) if suits(card)), None)
         return None if place is None else self._left.pop(place)
+
+    def take_back(self, card: str) -> None:
+        """Put a card under the deck."""
+        self._left.append(card)
 
 
 def _share_of_blanks(absent: float, cards: int = 20) -> list[str]:

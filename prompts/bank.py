@@ -156,7 +156,8 @@ class _Kept:
         needed = self._count + len(vectors)
         if needed > len(self._matrix):
             grown = np.zeros((max(needed, 2 * len(self._matrix), 64), vectors.shape[1]), np.float32)
-            grown[: self._count] = self._matrix[: self._count]
+            if self._count:
+                grown[: self._count] = self._matrix[: self._count]
             self._matrix = grown
         self._matrix[self._count : needed] = vectors
         self._count = needed
