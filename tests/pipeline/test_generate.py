@@ -1,0 +1,82 @@
+"""Seeds, plans and the checks of drawn pictures."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from pipeline.generate import draw_samples, plan_samples, sample_seed
+from prompts.bank import Prompt
+
+PROMPTS = [Prompt("a boat", "boat"), Prompt("a red boat", "boat"), Prompt("a blue boat", "boat")]
+
+
+class Noise:
+    """Draws noise from the seed alone."""
+
+    weights_id = "noise"
+
+    def draw(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[np.ndarray]:
+        """Draw."""
+        return [np.random.default_rng(s).integers(0, 255, (8, 8, 3), dtype=np.uint8) for s in seeds]
+
+
+class Broken(Noise):
+    """Draws the same picture twice and then nothing."""
+
+    def draw(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[np.ndarray]:
+        """Draw."""
+        noise = super().draw(prompts, [1, 1])
+        return [*noise, np.zeros((8, 8, 3), np.uint8)]
+
+
+def test_ids_are_readable_and_seeds_differ() -> None:
+    """Ids count prompts and copies; seeds fit in 63 bits, differ, and depend on run seed, prompt and copy."""
+    orders = plan_samples(PROMPTS, run_seed=0, copies=2)
+    assert [o.id for o in orders[:3]] == ["boat-0000-0", "boat-0000-1", "boat-0001-0"]
+    assert len({o.seed for o in orders} | {o.seed for o in plan_samples(PROMPTS, 1, 2)}) == 12
+    assert all(0 <= o.seed < 2**63 for o in orders)
+    assert orders[3].seed == sample_seed(0, "boat", "a red boat", 1)
+
+
+def test_a_longer_bank_keeps_the_orders_of_a_shorter_one() -> None:
+    """More prompts append orders and leave the first ones as they are."""
+    assert plan_samples(PROMPTS, 3)[:2] == plan_samples(PROMPTS[:2], 3)
+
+
+def test_seeds_never_change() -> None:
+    """The seed of a known picture is pinned: another would redraw every picture ever drawn."""
+    assert sample_seed(0, "boat", "a boat", 0) == 2539813142766492413
+
+
+def test_useless_pictures_are_dropped_with_a_reason() -> None:
+    """A twin and a black picture are dropped, the first of the twins is kept."""
+    first, twin, black = draw_samples(plan_samples(PROMPTS, 0), Broken())
+    assert first.reason is None
+    assert "boat-0000-0" in str(twin.reason)
+    assert "uniform" in str(black.reason)
+
+
+def test_samples_carry_their_order() -> None:
+    """Each picture comes from its own seed and carries its prompt."""
+    orders = plan_samples(PROMPTS, 0)
+    samples = draw_samples(orders, Noise())
+    assert [(s.id, s.prompt, s.seed) for s in samples] == [(o.id, o.prompt, o.seed) for o in orders]
+    alone = draw_samples(orders[1:2], Noise())[0]
+    assert np.array_equal(alone.picture, samples[1].picture)
+
+
+def test_a_generator_that_breaks_its_promise_raises() -> None:
+    """Too few pictures, or pictures that are not uint8 RGB, are a bad call."""
+    class Few(Noise):
+        def draw(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[np.ndarray]:
+            return super().draw(prompts, seeds)[1:]
+
+    class Floats(Noise):
+        def draw(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[np.ndarray]:
+            return [p / 255 for p in super().draw(prompts, seeds)]
+
+    with pytest.raises(ValueError, match="2 pictures for 3"):
+        draw_samples(plan_samples(PROMPTS, 0), Few())
+    with pytest.raises(ValueError, match="float64"):
+        draw_samples(plan_samples(PROMPTS, 0), Floats())
