@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -61,19 +62,19 @@ class DiffusionGenerator:
         Raises:
             InputError: the folder is no pipeline, or its weights are missing, damaged or of the wrong shape.
         """
-        from diffusers import AutoPipelineForText2Image
-
         if not (folder / "model_index.json").is_file():
             raise InputError(
                 f"no generator in {folder}: a folder with model_index.json, as diffusers saves it, is expected; "
                 "picto's own is made by make picto-weights"
             )
+        _hush()
+        from diffusers import AutoPipelineForText2Image
+
+        loader: Any = AutoPipelineForText2Image
         dtype = torch.float32 if device == "cpu" else torch.bfloat16
         try:
-            loader: Any = AutoPipelineForText2Image
-            pipe = loader.from_pretrained(
-                folder, dtype=dtype, local_files_only=True, low_cpu_mem_usage=False
-            )
+            pipe = loader.from_pretrained(folder, dtype=dtype, local_files_only=True, low_cpu_mem_usage=False)
+            _check_whole(pipe, folder)
         except Exception as error:  # every part has its own class of errors, some of them plain Exceptions
             cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise InputError(f"the generator in {folder} cannot be loaded ({cause}): restore its files") from error
@@ -147,6 +148,34 @@ class DiffusionGenerator:
                 if silent is not None:
                     encoded[sentence]["negative_prompt_embeds"] = silent[i]
         return encoded
+
+
+def _hush() -> None:
+    """Silence the loading bars and advice of the libraries; what is wrong with the weights is checked here."""
+    for library in ("transformers", "diffusers"):  # in this order, as diffusers imports transformers
+        logging: Any = importlib.import_module(f"{library}.utils.logging")
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+
+
+def _check_whole(pipe: Any, folder: Path) -> None:
+    """Refuse files with too few tensors: the libraries would only warn and leave the rest random.
+
+    Tensors are counted, not named, because old checkpoints use other names.
+    """
+    from safetensors import safe_open
+
+    for name, part in pipe.components.items():
+        files = sorted((folder / name).glob("*.safetensors"))
+        if not isinstance(part, torch.nn.Module) or not files:
+            continue
+        stored = 0
+        for file in files:
+            with safe_open(file, framework="pt") as opened:
+                stored += len(opened.keys())
+        needed = len({tensor.data_ptr() for tensor in part.state_dict().values()})
+        if stored < needed:
+            raise ValueError(f"{name} holds {stored} tensors where {needed} are needed")
 
 
 def _stacked(entries: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     scheduler = DDIMScheduler(
         beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", rescale_betas_zero_snr=True,
-        timestep_spacing="trailing", clip_sample=False,
+        timestep_spacing="trailing", clip_sample=False, steps_offset=1,
     )
     pipe = StableDiffusionPipeline(
         vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=scheduler, safety_checker=None,
@@ -100,7 +100,11 @@ def test_bad_weights_are_one_clear_sentence(folder: Path, tmp_path: Path) -> Non
     tensors["conv_in.bias"] = tensors["conv_in.bias"] + 1
     save_file(tensors, weights)
     assert DiffusionGenerator.from_folder(copy, 1, 2.0).weights_id != first.weights_id
-    tensors["conv_in.bias"] = torch.zeros(3)
+    shifted = tensors.pop("conv_in.bias")
+    save_file(tensors, weights)
+    with pytest.raises(InputError, match="unet holds"):
+        DiffusionGenerator.from_folder(copy, 1, 2.0)
+    tensors["conv_in.bias"] = shifted[:3].clone()
     save_file(tensors, weights)
     with pytest.raises(InputError, match="cannot be loaded"):
         DiffusionGenerator.from_folder(copy, 1, 2.0)
