@@ -50,7 +50,8 @@ def test_results_change_only_with_the_version() -> None:
     scores[CUP, disc(40, 8, 6)], scores[CUP, disc(40, 40, 4)] = 9.0, 0.9
     scores[BOTTLE, disc(24, 24, 4)] = 0.8
     scores /= scores.sum(0)
-    features = np.stack([disc(24, 24, 12) | disc(6, 44, 4), ~disc(24, 24, 12), disc(6, 40, 6)]).astype(np.float32)[:, 2::4, 2::4]
+    maps = np.stack([disc(24, 24, 12) | disc(6, 44, 4), ~disc(24, 24, 12), disc(6, 40, 6)])
+    features = maps.astype(np.float32)[:, 2::4, 2::4]
     east = np.array([1, 0, 0], np.float32)
 
     first = annotate.annotate(
