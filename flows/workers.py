@@ -7,8 +7,8 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from typing import Any, ParamSpec, TypeVar
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import Any, ParamSpec, TypeVar, cast
 
 from flows.progress import Report, set_reporter
 from pipeline.config import Config
@@ -41,6 +41,8 @@ class Workers:
         self._threads = threads
         self._report = report
         self._pool: ProcessPoolExecutor | None = None
+        self._begun: dict[str, Future[Any]] = {}
+        self.error: Exception | None = None
 
     def __enter__(self) -> Workers:
         if self.count == 1:
@@ -63,24 +65,48 @@ class Workers:
             self._listener.join(timeout=5)
 
     def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Give ``work(...)``, computed by the next free process."""
-        if self._pool is None:
-            return work(*args, **kwargs)
-        return self._pool.submit(work, *args, **kwargs).result()
+        """Give ``work(...)``, computed by the next free process.
 
-    def warm_up(self, work: Callable[[], None]) -> None:
-        """Let every process do ``work``, such as slow imports, without waiting for it."""
+        After the first error nothing further is begun and ``error`` holds it.
+        """
+        if self.error:
+            raise RuntimeError("an earlier shard failed")
+        try:
+            if self._pool is None:
+                return work(*args, **kwargs)
+            begun = self._begun.pop(_key(work, args), None)
+            return cast(T, begun.result()) if begun else self._pool.submit(work, *args, **kwargs).result()
+        except Exception as error:
+            if self.error is None:
+                self.error = error
+                self._stop()
+            raise
+
+    def begin(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Begin what `run` will be asked for with the same arguments, while the caller has other things to do."""
         if self._pool:
-            for _ in range(self.count):
-                self._pool.submit(work)
+            self._begun[_key(work, args)] = self._pool.submit(work, *args, **kwargs)
+
+    def _stop(self) -> None:
+        """End the processes; what they were computing is lost, as after a kill."""
+        if self._pool:
+            for process in multiprocessing.active_children():
+                process.terminate()
 
     def _listen(self) -> None:
         while (message := self._queue.get()) is not None:
             self._report(*message)
 
 
+def _key(work: Callable[..., Any], args: tuple[Any, ...]) -> str:
+    return f"{work.__module__}.{work.__qualname__}{args!r}"
+
+
 def limit_threads(threads: int) -> None:
-    """Set the number of CPU threads for libraries that are imported later, and for torch."""
+    """Set the number of CPU threads for libraries that are imported later, and for torch; keep them all quiet."""
+    for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
+        os.environ.setdefault(name, "error")
+    os.environ.setdefault("TQDM_DISABLE", "1")
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(threads)
     import torch

@@ -74,6 +74,7 @@ class Draft:
 
     Attributes:
         folder: the ``.partial`` folder.
+        scratch: a folder that outlives a kill, for checkpoints; deleted when the shard is finished.
         counts: how many of what.
         dropped: reason -> number of samples.
         content: hash of the outcome; None means all files but those named in ``notes``.
@@ -81,18 +82,18 @@ class Draft:
     """
 
     folder: Path
+    scratch: Path
     counts: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
     content: str | None = None
     notes: tuple[str, ...] = ()
 
-    def write_samples(self, samples: Sequence[Sample], pictures: Mapping[str, str] | None = None) -> None:
+    def write_samples(self, samples: Sequence[Sample], pictures: Mapping[str, Path] | None = None) -> None:
         """Write the sample table with its arrays, and count.
 
         Args:
             samples: the shard's samples, dropped ones included.
-            pictures: sample id -> path of its picture in another shard's folder, relative to this one; None writes the
-                pictures here.
+            pictures: sample id -> its picture in another shard's folder; None writes the pictures here.
         """
         lines = []
         for sample in samples:
@@ -103,7 +104,7 @@ class Draft:
             if pictures is None:
                 write_picture(self._file(row["picture"]), sample.picture)
             else:
-                row["picture"] = pictures[sample.id]
+                row["picture"] = os.path.relpath(pictures[sample.id], self.folder.resolve())
             if sample.labels is not None and sample.free is not None:
                 row |= {"labels": f"labels/{sample.id}.png", "free": f"labels/{sample.id}.free.png"}
                 write_labels(self._file(row["labels"]), sample.labels)
@@ -167,7 +168,7 @@ class RunStore:
             partial.mkdir(parents=True)
             (partial / "owner.json").write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
             start = time.monotonic()
-            draft = Draft(partial)
+            draft = Draft(partial, folder.with_name(folder.name + ".scratch"))
             work(draft)
             (partial / "owner.json").unlink()
             record = _record(stage, shard, recipe, draft, time.monotonic() - start)
@@ -176,6 +177,7 @@ class RunStore:
                 file.flush()
                 os.fsync(file.fileno())
             partial.rename(folder)
+            shutil.rmtree(draft.scratch, ignore_errors=True)
         return record
 
     def lock(self, name: str) -> FileLock:
@@ -207,11 +209,10 @@ class RunStore:
         """Read the sample table of a finished shard without its arrays."""
         return [json.loads(line) for line in (self.folder(record) / "samples.jsonl").read_text().splitlines()]
 
-    def pictures(self, record: StageRecord) -> dict[str, str]:
-        """Give sample id -> picture for a shard that labels the same pictures without copying them."""
+    def pictures(self, record: StageRecord) -> dict[str, Path]:
+        """Give sample id -> picture, for a shard that labels the same pictures without copying them."""
         folder = self.folder(record)
-        paths = {row["id"]: (folder / row["picture"]).resolve() for row in self.rows(record)}
-        return {name: os.path.relpath(path, folder.resolve()) for name, path in paths.items()}
+        return {row["id"]: (folder / row["picture"]).resolve() for row in self.rows(record)}
 
     def records(self) -> Iterator[StageRecord]:
         """Go through all finished shards."""

@@ -1,0 +1,269 @@
+"""The command line ``syn4seg``. Heavy libraries are imported by the commands that need them, not here."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+from rich.table import Table
+
+from flows.settings import load_config
+from flows.steps import CHAIN
+from pipeline.errors import InputError
+
+HELP = """Synthetic training data for generalized few-shot segmentation.
+
+Prompts, pictures, first labels, filtered, relabelled, sharpened, dataset, trained model, scores. Finished shards are
+kept in outputs/store and used again; kill a run and start it again, and it goes on.
+
+    syn4seg run                                   the embedded example, minutes on two cores
+    syn4seg run --set experiment.fold=1           another fold
+    syn4seg plan my.yaml                          what a run would compute, and why
+"""
+
+app = App(name="syn4seg", help=HELP, version_flags=["--version"])
+out = Console(highlight=False)
+
+Source = Annotated[str | None, Parameter(help="YAML file or preset; picto unless given.")]
+Overrides = Annotated[
+    list[str] | None,
+    Parameter(name="--set", negative=(), help="key=value, such as experiment.filter.min_similarity=0.7; repeatable."),
+]
+AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON instead of a table.")]
+Output = Annotated[Path, Parameter(help="The output folder.")]
+
+
+@app.command
+def run(
+    config: Source = None, /, *, set_: Overrides = None, until: str = "scores", name: str | None = None,
+    json_: AsJson = False,
+) -> None:  # fmt: skip
+    """Run the whole chain and print the scores without and with synthetic pictures.
+
+    Parameters
+    ----------
+    until
+        Stop after this stage: prompts, images, teacher, annotate, filter, relabel, refine, dataset, train or scores.
+    name
+        Name of the run's folder; that of the config unless given.
+    """
+    from flows.run import run as run_chain
+
+    chosen = load_config(config, set_ or ())
+    folder, plan = run_chain(chosen, name or _name_of(config), _stage(until), Console(stderr=True))
+    if folder is None:
+        reused = sum(stage.reuse for stage in plan.stages.values())
+        total = sum(stage.total for stage in plan.stages.values())
+        out.print(f"done up to {until}: {total} shards, {reused} of them from earlier runs")
+        return
+    scores = json.loads((folder / "scores.json").read_text())
+    if json_:
+        _print_json({"run": str(folder), **scores})
+        return
+    _print_scores(scores)
+    out.print(f"report   {folder / 'report'}\nscores   {folder / 'scores.json'}", soft_wrap=True)
+
+
+@app.command
+def plan(config: Source = None, /, *, set_: Overrides = None, until: str = "scores", json_: AsJson = False) -> None:
+    """Show for each stage what a run would reuse, resume or compute, and why. Computes nothing."""
+    from flows.plan import make_plan
+
+    found = make_plan(load_config(config, set_ or ()), _stage(until))
+    stages = list(found.stages.values())
+    if json_:
+        _print_json({"complete": found.complete, "stages": [asdict(stage) for stage in stages]})
+        return
+    table = Table("stage", "shards", "reuse", "resume", "compute", "time", "why", box=None)
+    for stage in stages:
+        why = "; ".join(f"{reason} ({count})" for reason, count in sorted(stage.why.items(), key=lambda w: -w[1])[:3])
+        numbers = [str(n) for n in (stage.total, stage.reuse, stage.resume, stage.compute)]
+        table.add_row(stage.stage, *numbers, _duration(stage.seconds) if stage.seconds else "", why)
+    out.print(table)
+    size = sum(stage.bytes for stage in stages)
+    seconds = sum(stage.seconds for stage in stages)
+    left = f"left: about {_duration(seconds)} on one core, {size / 1e6:.0f} MB"
+    out.print("nothing is left to do" if found.complete else left)
+
+
+@app.command
+def check(config: Source = None, /, *, set_: Overrides = None, json_: AsJson = False) -> None:
+    """Look at devices, weights, data, disk, versions and prompts; computes nothing."""
+    from flows.inspection import inspect
+
+    rows = inspect(load_config(config, set_ or ()))
+    if json_:
+        _print_json(rows)
+    else:
+        table = Table("", "what", "found", box=None)
+        for row in rows:
+            table.add_row("ok" if row["ok"] else "MISSING", row["what"], row["found"])
+        out.print(table)
+    missing = [row["what"] for row in rows if not row["ok"]]
+    if missing:
+        raise InputError(f"not ready: {', '.join(missing)}; the table says what to do")
+
+
+@app.command
+def status(*, output: Output = Path("outputs"), json_: AsJson = False) -> None:
+    """List the runs with their scores, and what the store holds."""
+    from flows.runs import list_runs
+    from pipeline.store import RunStore
+
+    runs = list_runs(output)
+    shards: dict[str, int] = {}
+    for record in RunStore(output / "store").records():
+        shards[record.stage] = shards.get(record.stage, 0) + 1
+    interrupted = [str(p.relative_to(output)) for p in sorted((output / "store").glob("*/*.partial"))]
+    if json_:
+        _print_json({"runs": runs, "shards": shards, "interrupted": interrupted})
+        return
+    heads = list(dict.fromkeys(key for row in runs for key in row))
+    table = Table(*heads, box=None)
+    for row in runs:
+        table.add_row(*(_number(row.get(key)) for key in heads))
+    out.print(table if runs else "no run yet: syn4seg run")
+    out.print("finished shards: " + (", ".join(f"{k} {shards[k]}" for k in CHAIN if k in shards) or "none"))
+    for path in interrupted:
+        out.print(f"interrupted or in work: {path}")
+
+
+@app.command
+def clean(*, output: Output = Path("outputs"), yes: bool = False, json_: AsJson = False) -> None:
+    """List store folders that no run refers to, and interrupted work; delete them with --yes."""
+    from flows.runs import used_places
+
+    store, used = output / "store", used_places(output)
+    folders = [p for p in sorted(store.glob("*/*")) if p.is_dir() and p.parent.name != ".locks"]
+    unused = [p for p in folders if p.relative_to(store).as_posix() not in used]
+    sizes = {p: sum(f.stat().st_size for f in p.rglob("*") if f.is_file()) for p in unused}
+    if json_:
+        _print_json([{"folder": str(p), "bytes": size} for p, size in sizes.items()])
+    else:
+        for path, size in sizes.items():
+            out.print(f"{size / 1e6:9.1f} MB  {path}", soft_wrap=True)
+    if yes:
+        for path in unused:
+            shutil.rmtree(path, ignore_errors=True)
+    if not json_:
+        verb = "deleted" if yes else "could be deleted with --yes"
+        out.print(f"{len(unused)} folders, {sum(sizes.values()) / 1e6:.1f} MB {verb}")
+
+
+@app.command
+def train(
+    config: Source = None, /, *, set_: Overrides = None, model: str = "iir", name: str | None = None
+) -> None:
+    """Train and score a model on base and support pictures alone, without synthetic ones.
+
+    Parameters
+    ----------
+    model
+        iir.
+    """
+    _known_model(model)
+    run(config, set_=[*(set_ or ()), f"experiment.model.name={model}", "experiment.generate.enabled=false"], name=name)
+
+
+@app.command
+def evaluate(
+    *, run: str = "latest", model: str = "iir", output: Output = Path("outputs"), json_: AsJson = False
+) -> None:
+    """Score the models of a finished run again on the validation pictures, from its checkpoints.
+
+    Parameters
+    ----------
+    run
+        Name of a run, or its end.
+    model
+        iir.
+    """
+    from flows.evaluation import evaluate_run
+    from flows.runs import find_run
+
+    _known_model(model)
+    scores = evaluate_run(find_run(output, run))
+    if json_:
+        _print_json(scores)
+    else:
+        _print_scores(scores)
+
+
+def main() -> None:
+    """Run the command line: exit 0 done, 1 failed, 2 bad input."""
+    debug = "--debug" in sys.argv
+    tokens = [token for token in sys.argv[1:] if token != "--debug"]
+    try:
+        app(tokens, exit_on_error=False, print_error=False)
+    except (InputError, CycloptsError) as error:
+        _fail(error, debug, code=2)
+    except KeyboardInterrupt:
+        print("syn4seg: stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        _fail(error, debug, code=1)
+
+
+def _fail(error: Exception, debug: bool, code: int) -> None:
+    if debug:
+        traceback.print_exception(error)
+    text = " ".join(str(error).split())
+    hint = "" if code == 2 or debug else f" ({type(error).__name__}; --debug shows where)"
+    print(f"syn4seg: {text}{hint}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _name_of(config: str | None) -> str:
+    return Path(config).stem if config else "picto"
+
+
+def _stage(name: str) -> str:
+    return _one_of(name, CHAIN, "stage")
+
+
+def _known_model(name: str) -> None:
+    _one_of(name, ("iir",), "model")
+
+
+def _one_of(name: str, known: tuple[str, ...], what: str) -> str:
+    if name in known:
+        return name
+    import difflib
+
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise InputError(f"unknown {what} {name!r}: expected one of {', '.join(known)}{hint}")
+
+
+def _print_scores(scores: dict[str, Any]) -> None:
+    names = {"teacher": "teacher", "before": "without synthetic", "after": "with synthetic"}
+    table = Table("mIoU in %", "novel", "base", "mean", "harmonic", box=None)
+    for key, label in names.items():
+        if key in scores:
+            row = [f"{100 * scores[key][f'{kind}_miou']:.1f}" for kind in ("novel", "base", "mean", "harmonic")]
+            table.add_row(label, *row)
+    out.print(f"{scores['dataset']} fold {scores['fold']}, {scores['shots']}-shot, seed {scores['seed']}")
+    out.print(table)
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=1))
+
+
+def _number(value: object) -> str:
+    return f"{100 * value:.1f}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+

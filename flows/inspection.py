@@ -1,0 +1,83 @@
+"""What `syn4seg check` looks at: devices, weights, data, disk, versions, prompts."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from flows.data import find_data, split_of
+from flows.plan import make_plan
+from flows.run import check_writable
+from flows.weights import resolve
+from flows.workers import count_workers
+from pipeline.config import Config
+from pipeline.errors import InputError
+from prompts.vocabulary import load_vocabulary
+
+_LIBRARIES = ("torch", "diffusers", "transformers", "segment-anything", "prefect", "fastapi", "sqlalchemy", "numpy")
+
+
+def inspect(config: Config) -> list[dict[str, Any]]:
+    """Give one row a finding: what, found (or what to do), and whether it is as it should be."""
+    experiment = config.experiment
+    looks: dict[str, Callable[[], str]] = {
+        "python": platform.python_version,
+        "libraries": lambda: ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _LIBRARIES),
+        "device": lambda: _device(config),
+        "workers": lambda: f"{count_workers(config)} processes of {config.execution.threads} threads, {os.cpu_count()} CPUs",
+        "generator": lambda: resolve(experiment.generate.model, "generator"),
+        "teacher's backbone": lambda: resolve(experiment.teacher.backbone, "backbone"),
+        "final backbone": lambda: resolve(experiment.model.backbone, "backbone"),
+        "SAM": lambda: resolve(experiment.refine.model, "sam"),
+        "data": lambda: _data(config),
+        "prompt words": lambda: _words(config),
+        "output folder": lambda: _disk(config),
+    }
+    rows = []
+    for what, look in looks.items():
+        try:
+            rows.append({"what": what, "found": look(), "ok": True})
+        except (InputError, importlib.metadata.PackageNotFoundError) as error:
+            rows.append({"what": what, "found": str(error), "ok": False})
+    return rows
+
+
+def _device(config: Config) -> str:
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    if config.execution.device.startswith("cuda") and not gpus:
+        raise InputError(f"execution.device is {config.execution.device} but torch sees no GPU: use auto or cpu")
+    return ", ".join(gpus) or "CPU only"
+
+
+def _data(config: Config) -> str:
+    data = find_data(config)
+    if data is None:
+        return "picto's scenes will be drawn by the first run"
+    return ", ".join(f"{len(folder.ids)} {purpose}" for purpose, folder in data.items())
+
+
+def _words(config: Config) -> str:
+    vocabulary, split = load_vocabulary(config.experiment.dataset), split_of(config)
+    for name in split.novel:
+        vocabulary.words_of(name)
+    return f"{len(vocabulary.templates)} templates, words for {', '.join(split.novel)}"
+
+
+def _disk(config: Config) -> str:
+    output = Path(config.execution.output)
+    check_writable(output)
+    free = shutil.disk_usage(output).free
+    try:
+        needed = sum(stage.bytes for stage in make_plan(config).stages.values())
+    except InputError:
+        return f"{output}, {free / 1e9:.1f} GB free"
+    if needed > free:
+        raise InputError(f"{output} has {free / 1e9:.1f} GB free, the run needs about {needed / 1e9:.1f} GB: make room")
+    return f"{output}, {free / 1e9:.1f} GB free, the run needs about {needed / 1e9:.2f} GB"

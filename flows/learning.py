@@ -1,0 +1,135 @@
+"""The stages that train and score models."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flows import steps, wiring
+from flows.data import DataFolder, DataSets, read_supports, split_of, store_of
+from flows.progress import tell
+from pipeline.annotate import look_twice
+from pipeline.config import Config
+from pipeline.hashing import hash_files
+from pipeline.store import Draft, StageRecord
+
+if TYPE_CHECKING:
+    from fss_models.data import VocFolder
+
+MEAN_PICTURES = 200
+"""Base pictures that the mean feature is taken over."""
+
+
+def train_teacher_stage(config: Config, data: DataSets) -> StageRecord:
+    """Train the model that makes the first labels; killed and started again, it gives the same weights."""
+    step = steps.teacher_step(config, data)
+    experiment = config.experiment
+
+    def work(draft: Draft) -> None:
+        from fss_models.gfss import GfssConfig
+        from fss_models.teacher import GfssTeacher
+        from fss_models.train import train_teacher
+
+        backbone = wiring.backbone_path(experiment.teacher.backbone)
+        base = _pictures(config, data["base"], hide_novel=True)
+        network = GfssConfig(
+            name=experiment.teacher.name, backbone=backbone, base=len(split_of(config).base), shots=experiment.shots,
+            seed=experiment.seed,
+        )  # fmt: skip
+        model = train_teacher(
+            base, read_supports(config), network, experiment.train, seed=experiment.seed,
+            place=_place(config, draft, step), backbone=wiring.load_backbone(backbone),
+        )  # fmt: skip
+        look = GfssTeacher(model)
+        pictures = [base[i][0] for i in range(min(len(base), MEAN_PICTURES))]
+        features = [look_twice(look, [p], flip=experiment.annotate.flip)[0].mean((0, 2, 3)) for p in pictures]
+        np.save(draft.folder / wiring.MEAN_FEATURE, np.mean(features, axis=0).astype(np.float32))
+        _keep(model, draft, (wiring.MEAN_FEATURE,))
+
+    return _computed(config, step, work)
+
+
+def train_final_stage(
+    config: Config, data: DataSets, teacher: StageRecord, dataset: StageRecord | None
+) -> StageRecord:
+    """Train a final model from the teacher; both differ in the synthetic pictures alone."""
+    step = steps.train_step(config, data, teacher, dataset)
+    experiment = config.experiment
+
+    def work(draft: Draft) -> None:
+        from fss_models.train import train_final
+
+        synthetic = None
+        if dataset and dataset.counts["pictures"]:
+            synthetic = _pictures(config, DataFolder(store_of(config).folder(dataset), "train"), hide_novel=False)
+        model = train_final(
+            _model(config, teacher), _pictures(config, data["base"], hide_novel=True), read_supports(config), synthetic,
+            experiment.train, seed=experiment.seed, place=_place(config, draft, step),
+        )  # fmt: skip
+        _keep(model, draft)
+
+    return _computed(config, step, work)
+
+
+def score_stage(config: Config, data: DataSets, model: StageRecord, name: str) -> StageRecord:
+    """Score a model on the validation pictures."""
+    step = steps.scores_step(config, data, model, name)
+
+    def work(draft: Draft) -> None:
+        from fss_models.evaluate import evaluate_gfss
+
+        scores = evaluate_gfss(
+            _model(config, model), _pictures(config, data["validation"], hide_novel=False), split_of(config),
+            progress=lambda done, total: tell(step.stage, step.shard, done / total),
+        )  # fmt: skip
+        scores["per_class"] = {n: None if np.isnan(iou) else iou for n, iou in scores["per_class"].items()}
+        (draft.folder / "scores.json").write_text(json.dumps(scores, indent=1, allow_nan=False))
+
+    return _computed(config, step, work)
+
+
+def _computed(config: Config, step: steps.Step, work: Any) -> StageRecord:
+    record = store_of(config).compute(step.stage, step.shard, step.recipe, work)
+    tell(step.stage, step.shard, 1.0)
+    return record
+
+
+def _pictures(config: Config, folder: DataFolder, *, hide_novel: bool) -> VocFolder:
+    return _read(folder, config.experiment.dataset, config.experiment.fold, hide_novel)
+
+
+@lru_cache(maxsize=3)
+def _read(folder: DataFolder, dataset: str, fold: int, hide_novel: bool) -> VocFolder:
+    from fss_models.data import VocFolder
+    from pipeline.classes import ClassSplit
+
+    return VocFolder(folder.root, ClassSplit.of(dataset, fold), folder.subset, hide_novel=hide_novel)
+
+
+def _model(config: Config, record: StageRecord) -> Any:
+    backbone = wiring.backbone_path(config.experiment.teacher.backbone)
+    return wiring.load_model(store_of(config).folder(record), backbone, wiring.device_of(config))
+
+
+def _place(config: Config, draft: Draft, step: steps.Step) -> Any:
+    """Say where a training keeps its checkpoints (they outlive a kill) and whom it tells of its progress."""
+    from fss_models.train import Place
+
+    def progress(done: int, total: int, _: dict[str, float]) -> None:
+        tell(step.stage, step.shard, 0.99 * done / total)
+
+    return Place(draft.scratch, progress, wiring.device_of(config))
+
+
+def _keep(model: Any, draft: Draft, more: tuple[str, ...] = ()) -> None:
+    """Write a model; its content is its weights, since its config names a folder of this machine."""
+    model.save(draft.folder)
+    weights = [p.name for p in draft.folder.glob("*.safetensors")]
+    draft.content = hash_files(draft.folder, [*weights, *more])
+    for log in Path(draft.scratch).glob("*.jsonl"):
+        shutil.copyfile(log, draft.folder / log.name)

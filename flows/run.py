@@ -1,0 +1,107 @@
+"""A run from config to the run's folder: check, look up, compute what is missing, write the results."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from rich.console import Console
+
+from flows.data import find_data, novel_names, prepare_data
+from flows.plan import Plan, make_plan
+from flows.prefect_env import set_prefect_env
+from flows.progress import Board, set_reporter
+from flows.runs import write_run
+from flows.weights import resolve
+from flows.workers import Workers, count_workers
+from pipeline.config import Config
+from pipeline.errors import InputError
+from pipeline.store import StageRecord
+
+
+def run(config: Config, name: str, until: str, console: Console) -> tuple[Path | None, Plan]:
+    """Run the chain up to a stage.
+
+    Args:
+        config: of the run.
+        name: of the run's folder.
+        until: last stage.
+        console: shows the progress.
+
+    Returns:
+        The run's folder (None where ``until`` stops before the scores), and the plan that was found at the start.
+
+    Raises:
+        InputError: something that the user can mend; nothing was half written.
+    """
+    check_inputs(config)
+    output = Path(config.execution.output)
+    check_writable(output)
+    if find_data(config) is None:
+        with Board({"data": 3}, console) as board:
+            set_reporter(board.show)
+            prepare_data(config)
+    plan = make_plan(config, until)
+    records = plan.records
+    if not plan.complete:
+        records = _compute(config, until, plan, output, console)
+    return (write_run(config, name, records) if until == "scores" else None), plan
+
+
+def check_inputs(config: Config) -> None:
+    """Look that weights and data sets are there.
+
+    Raises:
+        InputError: one of them is missing.
+    """
+    experiment = config.experiment
+    resolve(experiment.teacher.backbone, "backbone")
+    resolve(experiment.model.backbone, "backbone")
+    if experiment.generate.enabled:
+        resolve(experiment.generate.model, "generator")
+        if experiment.refine.enabled:
+            resolve(experiment.refine.model, "sam")
+    find_data(config)
+
+
+def check_writable(output: Path) -> None:
+    """Make the output folder.
+
+    Raises:
+        InputError: it cannot be made or written.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        probe = output / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"cannot write to the output folder {output} ({error.strerror}): "
+            "choose another one with --set execution.output=FOLDER"
+        ) from error
+
+
+def _compute(config: Config, until: str, plan: Plan, output: Path, console: Console) -> list[StageRecord]:
+    from flows import learning, stages
+
+    totals = {stage.stage: stage.total for stage in plan.stages.values()}
+    data = find_data(config)
+    workers = Workers(count_workers(config), config.execution.threads, lambda *m: board.show(*m))
+    with Board(totals, console) as board, workers:
+        # Prefect takes a while to start; the workers begin meanwhile with what the flow asks for first.
+        if data and plan.stages.get("teacher"):
+            workers.begin(learning.train_teacher_stage, config, data)
+        for bank in novel_names(config):
+            workers.begin(stages.write_prompts, config, bank)
+        set_prefect_env(output)
+        from flows import tasks
+        from flows.synthesize import run_synthesis
+
+        tasks.use_workers(workers)
+        try:
+            return run_synthesis(config, until, workers.count)
+        except Exception as error:
+            raise workers.error or error from None
+        finally:
+            tasks.use_workers(None)

@@ -1,0 +1,156 @@
+"""The folder of a run: its settings, lineage, scores, dataset, models and report."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from flows.data import store_of
+from flows.report import write_sheets
+from flows.settings import dump_config
+from flows.steps import CHAIN
+from pipeline.config import Config
+from pipeline.errors import InputError
+from pipeline.hashing import list_files
+from pipeline.store import StageRecord
+
+LABELLING = ("annotate", "filter", "relabel", "refine")
+SCORES = ("base_miou", "novel_miou", "mean_miou", "harmonic_miou")
+
+
+def write_run(config: Config, name: str, records: Sequence[StageRecord]) -> Path:
+    """Write the folder of a run, or give that of an equal run.
+
+    Args:
+        config: of the run.
+        name: ends the folder's name.
+        records: of all its shards.
+
+    Returns:
+        ``runs/<date>-<name>``; ``runs/latest`` links to it.
+    """
+    runs = Path(config.execution.output) / "runs"
+    lineage = {
+        stage: {r.shard: {"fingerprint": r.fingerprint, "content": r.content} for r in records if r.stage == stage}
+        for stage in CHAIN
+    }
+    folder = _same_run(runs, lineage, config)
+    if folder is None:
+        folder = runs / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
+        partial = folder.with_name(folder.name + ".partial")
+        partial.mkdir(parents=True)
+        (partial / "experiment.yaml").write_text(dump_config(config))
+        (partial / "lineage.json").write_text(json.dumps(lineage, indent=1))
+        (partial / "scores.json").write_text(json.dumps(scores_of(config, records), indent=1))
+        _link_results(config, records, partial)
+        write_sheets(store_of(config), records, partial / "report")
+        partial.rename(folder)
+    latest = runs / "latest"
+    latest.unlink(missing_ok=True)
+    latest.symlink_to(folder.name)
+    return folder
+
+
+def scores_of(config: Config, records: Sequence[StageRecord]) -> dict[str, Any]:
+    """Give what ``scores.json`` holds; fractions in 0..1."""
+    experiment = config.experiment
+    scores: dict[str, Any] = {
+        "dataset": experiment.dataset, "fold": experiment.fold, "shots": experiment.shots, "seed": experiment.seed,
+        "protocol": "gfss-diam",
+    }  # fmt: skip
+    store = store_of(config)
+    for record in records:
+        if record.stage == "scores":
+            scores[record.shard] = json.loads((store.folder(record) / "scores.json").read_text())
+    scores["labels"] = {stage: labels for stage in LABELLING if (labels := _labels(records, stage))}
+    scores["seconds"] = {s: round(sum(r.seconds for r in records if r.stage == s), 1) for s in CHAIN}
+    return scores
+
+
+def find_run(output: Path, name: str) -> Path:
+    """Give the folder of a run: its name, the end of its name, "latest", or a path.
+
+    Raises:
+        InputError: there is none.
+    """
+    runs = output / "runs"
+    found = [p for p in (runs / name, Path(name)) if (p / "lineage.json").exists()]
+    found += sorted(p for p in runs.glob(f"*{name}") if (p / "lineage.json").exists())[::-1]
+    if not found:
+        raise InputError(f"no run {name!r} in {runs}: syn4seg status lists the runs, syn4seg run makes one")
+    return found[0].resolve()
+
+
+def list_runs(output: Path) -> list[dict[str, Any]]:
+    """Give name, settings and scores of every run, oldest first."""
+    rows = []
+    for path in sorted((output / "runs").glob("*/scores.json")):
+        if path.parent.is_symlink() or path.parent.suffix == ".partial":
+            continue
+        scores = json.loads(path.read_text())
+        row = {"run": path.parent.name, **{k: scores[k] for k in ("dataset", "fold", "shots", "seed")}}
+        for which in ("before", "after"):
+            row |= {f"{which}_{s}": scores[which][s] for s in ("novel_miou", "harmonic_miou") if which in scores}
+        rows.append(row)
+    return rows
+
+
+def used_places(output: Path) -> set[str]:
+    """Give the store folders that a run refers to, as stage/shard-fingerprint."""
+    used = set()
+    for path in (output / "runs").glob("*/lineage.json"):
+        for stage, shards in json.loads(path.read_text()).items():
+            used |= {f"{stage}/{shard}-{entry['fingerprint']}" for shard, entry in shards.items()}
+    return used
+
+
+def _same_run(runs: Path, lineage: dict[str, Any], config: Config) -> Path | None:
+    wanted = config.experiment.model_dump(mode="json")
+    for path in sorted(runs.glob("*/lineage.json"), reverse=True):
+        folder = path.parent
+        if folder.is_symlink() or folder.suffix == ".partial" or json.loads(path.read_text()) != lineage:
+            continue
+        if yaml.safe_load((folder / "experiment.yaml").read_text())["experiment"] == wanted:
+            return folder
+    return None
+
+
+def _labels(records: Sequence[StageRecord], stage: str) -> dict[str, float]:
+    """Count a labelling stage: samples, kept ones, and shares of the kept pictures' pixels."""
+    counts = [r.counts for r in records if r.stage == stage]
+    if not counts:
+        return {}
+    pixels = max(sum(c["pixels"] for c in counts), 1)
+    shares = {f"{k}_share": sum(c[f"{k}_pixels"] for c in counts) / pixels for k in ("novel", "free", "ignored")}
+    return {"samples": sum(c["samples"] for c in counts), "kept": sum(c["kept"] for c in counts), **shares}
+
+
+def _link_results(config: Config, records: Sequence[StageRecord], folder: Path) -> None:
+    store = store_of(config)
+    for record in records:
+        if record.stage in ("dataset", "teacher", "train"):
+            name = "dataset" if record.stage == "dataset" else f"checkpoints/{_model_name(record)}"
+            _link_tree(store.folder(record), folder / name)
+
+
+def _model_name(record: StageRecord) -> str:
+    return "teacher" if record.stage == "teacher" else record.shard
+
+
+def _link_tree(source: Path, target: Path) -> None:
+    """Repeat a folder by hard links, or by copies where the disk has none."""
+    for name in list_files(source):
+        if name == "record.json":
+            continue
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source / name, target / name)
+        except OSError:
+            shutil.copyfile(source / name, target / name)

@@ -1,0 +1,163 @@
+"""The work on one shard of every stage: look into the store, else read, compute and commit. Knows no Prefect."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import cached_property
+
+import numpy as np
+
+from flows import steps, wiring
+from flows.data import split_of, store_of
+from flows.progress import tell
+from flows.steps import Step
+from pipeline.annotate import annotate, look_twice
+from pipeline.assemble import write_voc
+from pipeline.classes import IGNORE
+from pipeline.config import Config
+from pipeline.filtering import filter_regions
+from pipeline.generate import Order, draw_samples
+from pipeline.refine import refine
+from pipeline.relabel import relabel
+from pipeline.store import Draft, StageRecord
+from pipeline.types import Floats, Sample
+from prompts.bank import PromptBank
+from prompts.build import class_prompt, grow_bank
+from prompts.vocabulary import load_vocabulary
+
+
+def write_prompts(config: Config, name: str) -> StageRecord:
+    """Fill the prompt bank of a class."""
+    settings = config.experiment.prompts
+    vocabulary = load_vocabulary(config.experiment.dataset)
+
+    def work(draft: Draft) -> None:
+        if not settings.enabled:
+            _write_lines(draft, "prompts.jsonl", [asdict(class_prompt(vocabulary, name))])
+            draft.counts = {"prompts": 1}
+            return
+        bank = PromptBank(vocabulary, settings.max_similarity)
+        encoder = wiring.encoder_of(config)
+        growth = grow_bank(bank, wiring.agent_of(config), encoder, name, settings.per_class)
+        _write_lines(draft, "prompts.jsonl", [asdict(p) for p in growth.prompts])
+        _write_lines(draft, "refused.jsonl", [asdict(r) for r in bank.refused])
+        np.save(draft.folder / "vectors.npy", encoder([p.text for p in growth.prompts]))
+        draft.counts = {"prompts": len(growth.prompts), "offered": growth.offered, "refused": len(bank.refused)}
+
+    return _compute(config, steps.prompts_step(config, name), work)
+
+
+def draw_images(config: Config, step: Step, orders: Sequence[Order]) -> StageRecord:
+    """Draw one shard of pictures."""
+    return _compute(config, step, lambda draft: draft.write_samples(draw_samples(orders, wiring.generator_of(config))))
+
+
+def annotate_shard(config: Config, images: StageRecord, teacher: StageRecord) -> StageRecord:
+    """Give one shard its first labels."""
+    settings, split = config.experiment.annotate, split_of(config)
+
+    def work(draft: Draft) -> None:
+        samples = store_of(config).samples(images)
+        if samples:
+            pictures = [s.picture for s in samples]
+            _, scores = look_twice(wiring.teacher_of(config, teacher), pictures, flip=settings.flip)
+            samples = [annotate(s, p, split, settings) for s, p in zip(samples, scores, strict=True)]
+        _write_labels(config, draft, samples, images)
+
+    return _compute(config, steps.annotate_step(config, images, teacher), work)
+
+
+def filter_and_relabel_shard(
+    config: Config, first: StageRecord, teacher: StageRecord
+) -> tuple[StageRecord, StageRecord]:
+    """Put one shard through APF and APR, with one pass of the teacher for both."""
+    store, split, experiment = store_of(config), split_of(config), config.experiment
+    features = _Features(config, first, teacher)
+
+    def filtering(draft: Draft) -> None:
+        prototypes, mean = wiring.guides_of(config, store.folder(teacher))
+        samples = [
+            filter_regions(s, features.of[s.id], prototypes[s.name], split, experiment.filter, mean)
+            for s in store.samples(first)
+        ]
+        _write_labels(config, draft, samples, first)
+
+    trusted = _compute(config, steps.filter_step(config, first, teacher), filtering)
+
+    def relabelling(draft: Draft) -> None:
+        prototypes, mean = wiring.guides_of(config, store.folder(teacher))
+        samples = [
+            relabel(s, features.of[s.id], prototypes[s.name], split, experiment.relabel, mean)
+            for s in store.samples(trusted)
+        ]
+        _write_labels(config, draft, samples, trusted)
+
+    return trusted, _compute(config, steps.relabel_step(config, trusted, teacher), relabelling)
+
+
+def refine_shard(config: Config, repaired: tuple[StageRecord, StageRecord]) -> StageRecord:
+    """Put one shard through SABR; ``repaired`` is what APF and APR gave."""
+    filled = repaired[1]
+
+    def work(draft: Draft) -> None:
+        samples, split = store_of(config).samples(filled), split_of(config)
+        if config.experiment.refine.enabled:
+            refiner = wiring.refiner_of(config)
+            samples = [refine(s, refiner, split, config.experiment.refine) for s in samples]
+        _write_labels(config, draft, samples, filled)
+
+    return _compute(config, steps.refine_step(config, filled), work)
+
+
+def assemble_dataset(config: Config, sharp: Sequence[StageRecord]) -> StageRecord:
+    """Write the labelled pictures of all shards in VOC layout."""
+
+    def work(draft: Draft) -> None:
+        store = store_of(config)
+        written = write_voc((s for record in sharp for s in store.samples(record)), draft.folder, split_of(config))
+        draft.content = written.content
+        draft.counts = {"pictures": len(written.ids), **written.per_class}
+        draft.dropped = dict(written.dropped)
+
+    return _compute(config, steps.dataset_step(config, sharp), work)
+
+
+class _Features:
+    """The teacher's features of a shard, computed when they are first asked for."""
+
+    def __init__(self, config: Config, samples: StageRecord, teacher: StageRecord) -> None:
+        self._arguments = (config, samples, teacher)
+
+    @cached_property
+    def of(self) -> dict[str, Floats]:
+        """Sample id -> features, float32 (C, h, w)."""
+        config, record, teacher = self._arguments
+        samples = store_of(config).samples(record)
+        pictures = [s.picture for s in samples]
+        features, _ = look_twice(wiring.teacher_of(config, teacher), pictures, flip=config.experiment.annotate.flip)
+        return {s.id: f for s, f in zip(samples, features, strict=True)}
+
+
+def _compute(config: Config, step: Step, work: Callable[[Draft], None]) -> StageRecord:
+    record = store_of(config).compute(step.stage, step.shard, step.recipe, work)
+    tell(step.stage, step.shard, 1.0)
+    return record
+
+
+def _write_labels(config: Config, draft: Draft, samples: Sequence[Sample], before: StageRecord) -> None:
+    """Write a shard that labels the pictures of an earlier one, and count its pixels."""
+    draft.write_samples(samples, store_of(config).pictures(before))
+    split = split_of(config)
+    kept = [(s.labels, s.free) for s in samples if s.reason is None and s.labels is not None and s.free is not None]
+    draft.counts |= {
+        "pixels": sum(labels.size for labels, _ in kept),
+        "novel_pixels": sum(int(np.isin(labels, list(split.novel_ids)).sum()) for labels, _ in kept),
+        "free_pixels": sum(int(free.sum()) for _, free in kept),
+        "ignored_pixels": sum(int((labels == IGNORE).sum()) for labels, _ in kept),
+    }
+
+
+def _write_lines(draft: Draft, name: str, rows: Sequence[object]) -> None:
+    (draft.folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -1,0 +1,42 @@
+"""Thin Prefect tasks: they hand the work of a shard to the workers and give back its record. Prefect's cache is off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from prefect import Task, task
+from prefect.cache_policies import NO_CACHE
+
+from flows import learning, stages
+from flows.workers import Workers
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_workers: Workers | None = None
+
+
+def use_workers(workers: Workers | None) -> None:
+    """Say which processes the tasks of this process work with; None: they compute in their own thread."""
+    global _workers
+    _workers = workers
+
+
+def _as_task(work: Callable[P, T], name: str) -> Task[..., T]:
+    def hand_over(*args: P.args, **kwargs: P.kwargs) -> T:
+        return _workers.run(work, *args, **kwargs) if _workers else work(*args, **kwargs)
+
+    hand_over.__doc__ = work.__doc__
+    return task(name=name, cache_policy=NO_CACHE, persist_result=False)(hand_over)
+
+
+write_prompts = _as_task(stages.write_prompts, "prompts")
+draw_images = _as_task(stages.draw_images, "images")
+train_teacher = _as_task(learning.train_teacher_stage, "teacher")
+annotate = _as_task(stages.annotate_shard, "annotate")
+filter_and_relabel = _as_task(stages.filter_and_relabel_shard, "filter and relabel")
+refine = _as_task(stages.refine_shard, "refine")
+assemble = _as_task(stages.assemble_dataset, "dataset")
+train_final = _as_task(learning.train_final_stage, "train")
+score = _as_task(learning.score_stage, "scores")

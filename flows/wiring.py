@@ -1,0 +1,146 @@
+"""From config to models; the only place that chooses among backends. Every model is built once a process."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flows.data import read_supports, store_of
+from flows.weights import resolve
+from pipeline.annotate import look_twice
+from pipeline.config import Config
+from pipeline.errors import InputError
+from pipeline.prototypes import support_prototype
+from pipeline.store import StageRecord
+from pipeline.types import BoundaryRefiner, Floats, ImageGenerator, Teacher
+from prompts.agents import GrammarAgent, PromptAgent, TextEncoder
+from prompts.vocabulary import load_vocabulary
+
+if TYPE_CHECKING:
+    from pipeline.backends.stable_diffusion import DiffusionGenerator
+
+MEAN_FEATURE = "mean_feature.npy"
+"""File of a teacher's shard: its mean feature over base pictures."""
+
+
+def device_of(config: Config) -> str:
+    """Give the device: as set, or the first GPU where there is one."""
+    if config.execution.device != "auto":
+        return config.execution.device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def agent_of(config: Config) -> PromptAgent:
+    """Give who proposes prompts."""
+    return GrammarAgent(load_vocabulary(config.experiment.dataset), config.experiment.seed)
+
+
+def encoder_of(config: Config) -> TextEncoder:
+    """Give the generator's own text encoder."""
+    return _generator_of(config).encode
+
+
+def generator_of(config: Config) -> ImageGenerator:
+    """Give what turns prompts into pictures."""
+    return _generator_of(config)
+
+
+def refiner_of(config: Config) -> BoundaryRefiner:
+    """Give the promptable segmenter."""
+    return _refiner(resolve(config.experiment.refine.model, "sam"), device_of(config))
+
+
+def teacher_of(config: Config, record: StageRecord) -> Teacher:
+    """Give the model that makes the first labels, as a finished shard holds it."""
+    backbone = backbone_path(config.experiment.teacher.backbone)
+    return _teacher(store_of(config).folder(record), backbone, device_of(config))
+
+
+@lru_cache(maxsize=2)
+def guides_of(config: Config, folder: Path) -> tuple[dict[str, Floats], Floats | None]:
+    """Give what APF and APR compare with: the prototype of every novel class, and the mean base feature or None.
+
+    Args:
+        config: names the supports.
+        folder: the teacher's shard.
+
+    Raises:
+        InputError: a support's mask is empty.
+    """
+    mean = np.load(folder / MEAN_FEATURE) if config.experiment.filter.centre else None
+    teacher = _teacher(folder, backbone_path(config.experiment.teacher.backbone), device_of(config))
+    prototypes = {}
+    for support in read_supports(config):
+        features = [look_twice(teacher, [p], flip=config.experiment.annotate.flip)[0][0] for p in support.pictures]
+        prototype = support_prototype(features, support.masks, mean)
+        if prototype is None:
+            raise InputError(f"the masks of the supports of {support.name!r} are empty: choose other supports")
+        prototypes[support.name] = prototype
+    return prototypes, mean
+
+
+def backbone_path(name: str) -> str:
+    """Give the folder of a backbone."""
+    return _folder(resolve(name, "backbone"))
+
+
+def _generator_of(config: Config) -> DiffusionGenerator:
+    settings = config.experiment.generate
+    folder = _folder(resolve(settings.model, "generator"))
+    return _generator(folder, settings.steps, settings.guidance, device_of(config))
+
+
+@lru_cache(maxsize=1)
+def _generator(folder: str, steps: int, guidance: float, device: str) -> DiffusionGenerator:
+    from pipeline.backends.stable_diffusion import DiffusionGenerator
+
+    return DiffusionGenerator.from_folder(Path(folder), steps, guidance, device=device)
+
+
+@lru_cache(maxsize=1)
+def _refiner(model: str, device: str) -> BoundaryRefiner:
+    from pipeline.backends.sam import SamRefiner
+
+    return SamRefiner.from_checkpoint(model, device=device)
+
+
+@lru_cache(maxsize=1)
+def _teacher(folder: Path, backbone: str, device: str) -> Teacher:
+    from fss_models.teacher import GfssTeacher
+
+    return GfssTeacher(load_model(folder, backbone, device))
+
+
+def load_model(folder: Path, backbone: str, device: str) -> Any:
+    """Load a GFSS model from a finished shard."""
+    from fss_models.gfss import GfssModel
+
+    return GfssModel.load(folder, load_backbone(backbone)).to(device)
+
+
+@lru_cache(maxsize=1)
+def load_backbone(folder: str) -> Any:
+    """Load a frozen backbone."""
+    from fss_models.backbones import Backbone
+
+    return Backbone.from_pretrained(folder)
+
+
+def _folder(place: str) -> str:
+    """Give the folder of a model that may be on the hub; it is downloaded unless HF_HUB_OFFLINE is set."""
+    if Path(place).exists():
+        return place
+    from huggingface_hub import snapshot_download
+
+    try:
+        return str(snapshot_download(place))
+    except Exception as error:  # the hub's client raises many classes
+        raise InputError(
+            f"{place} is neither a folder nor could it be fetched from the hub ({type(error).__name__}): "
+            "download it and give its folder"
+        ) from error
