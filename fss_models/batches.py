@@ -1,0 +1,138 @@
+"""What a training step sees: E queries, E supports and the class of each episode, drawn from (seed, step)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fss_models.data import MILD, STRONG, Labelled, Variation, lay_over, vary
+from fss_models.episodes import EpisodeSampler
+from fss_models.randomness import numpy_rng
+
+LAID_OVER = 0.5
+"""Chance that a support or synthetic thing is laid over a base picture."""
+
+
+@dataclass
+class Batch:
+    """2 E pictures, the queries first.
+
+    Attributes:
+        pictures: float (2E, 3, H, W) in 0..1.
+        labels: uint8 (2E, H, W), split ids and 255.
+        synthetic: bool (2E,).
+        hidden: bool (2E,), whether background may be an unlabelled novel thing.
+        episodes: the label of each episode, int (E,).
+    """
+
+    pictures: Tensor
+    labels: Tensor
+    synthetic: Tensor
+    hidden: Tensor
+    episodes: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """Move to a device."""
+        return Batch(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+
+class TeacherBatches:
+    """Episodes of base classes, but for those held out from the decoder.
+
+    Args:
+        base: base pictures, novel hidden.
+        classes: B.
+        held_out: base labels that no episode is about.
+        size: pictures a step, 2 E.
+        side: side of the pictures of a batch in pixels.
+        seed: of every draw.
+    """
+
+    def __init__(
+        self, base: Labelled, classes: int, held_out: tuple[int, ...], size: int, side: int, seed: int
+    ) -> None:
+        self.base, self.side, self.seed, self.episodes = base, side, seed, max(size // 2, 1)
+        labels = tuple(c for c in range(1, 1 + classes) if c not in held_out)
+        self.sampler = EpisodeSampler(base.counts, labels, seed=seed)
+
+    def __call__(self, step: int) -> Batch:
+        """Draw the batch of a step."""
+        drawn = [self.sampler.draw(step * self.episodes + i) for i in range(self.episodes)]
+        rng = numpy_rng(self.seed, "vary", step)
+        places = [e.query for e in drawn] + [e.supports[0] for e in drawn]
+        items = [vary(*self.base[p], self.side, MILD, rng) for p in places]
+        none = torch.zeros(len(items), dtype=torch.bool)
+        return Batch(*_stacked(items), none, none, torch.tensor([e.label for e in drawn]))
+
+
+class FinalBatches:
+    """Half of the episodes are about base classes, half about novel ones, from supports and synthetic pictures.
+
+    Args:
+        base: base pictures, novel hidden.
+        supports: labelled supports.
+        synthetic: synthetic pictures, or None.
+        classes: B.
+        size: pictures a step, 2 E.
+        side: side of the pictures of a batch in pixels.
+        seed: of every draw.
+        share: chance that a novel picture is synthetic, where there are any of its class.
+    """
+
+    def __init__(
+        self, base: Labelled, supports: Labelled, synthetic: Labelled | None, classes: int, size: int, side: int,
+        seed: int, share: float,
+    ) -> None:
+        self.base, self.supports, self.synthetic = base, supports, synthetic
+        self.side, self.seed, self.share, self.episodes = side, seed, share, max(size // 2, 2)
+        self.sampler = EpisodeSampler(base.counts, tuple(range(1, 1 + classes)), seed=seed)
+        self.novel = np.arange(1 + classes, supports.counts.shape[1])
+
+    def __call__(self, step: int) -> Batch:
+        """Draw the batch of a step."""
+        rng = numpy_rng(self.seed, "final", step)
+        about_base = self.episodes // 2
+        queries, supports, labels = [], [], []
+        for i in range(about_base):
+            episode = self.sampler.draw(step * about_base + i)
+            labels.append(episode.label)
+            for side, place in ((queries, episode.query), (supports, episode.supports[0])):
+                side.append((*vary(*self.base[place], self.side, MILD, rng), False, True))
+        for _ in range(self.episodes - about_base):
+            label = int(rng.choice(self.novel))
+            labels.append(label)
+            queries.append(self._novel(label, rng))
+            supports.append(self._novel(label, rng))
+        items = queries + supports
+        flags = [torch.tensor([item[i] for item in items]) for i in (2, 3)]
+        return Batch(*_stacked([item[:2] for item in items]), *flags, torch.tensor(labels))
+
+    def _novel(self, label: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, bool, bool]:
+        """Draw a picture of a novel class: picture, labels, synthetic, hidden."""
+        source, synthetic = self.supports, False
+        if self.synthetic is not None and rng.random() < self.share and self.synthetic.counts[:, label].any():
+            source, synthetic = self.synthetic, True
+        place = int(rng.choice(np.flatnonzero(source.counts[:, label])))
+        item = self._showing(source[place], label, STRONG, rng)
+        if rng.random() < LAID_OVER:
+            below = vary(*self.base[int(rng.integers(len(self.base)))], self.side, MILD, rng)
+            return (*lay_over(below, item, label), synthetic, True)
+        return (*item, synthetic, not synthetic)
+
+    def _showing(
+        self, item: tuple[np.ndarray, np.ndarray], label: int, variation: Variation, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Vary until a fair part of the thing is left in the picture, five times at most."""
+        enough = 0.15 * (item[1] == label).mean() * self.side**2
+        for _ in range(5):
+            varied = vary(*item, self.side, variation, rng)
+            if (varied[1] == label).sum() >= enough:
+                break
+        return varied
+
+
+def _stacked(items: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    return torch.stack([x for x, _ in items]), torch.stack([y for _, y in items])

@@ -1,0 +1,241 @@
+"""Labelled pictures: VOC folders and arrays, how they are varied, and how one is laid over another.
+
+Labels are split ids (`pipeline.classes.ClassSplit`): 0 background, 1..B base, B+1..B+N novel, 255 ignore.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipeline.classes import BACKGROUND, IGNORE, ClassSplit
+from pipeline.errors import InputError
+from pipeline.types import LabelMap, Picture, Support
+
+
+class Labelled(Protocol):
+    """Pictures with label maps.
+
+    Attributes:
+        counts: pixels of each label in each picture, int (N, L).
+    """
+
+    counts: np.ndarray
+
+    def __len__(self) -> int:
+        """Give the number of pictures."""
+        ...
+
+    def __getitem__(self, index: int) -> tuple[Picture, LabelMap]:
+        """Give a picture uint8 RGB (H, W, 3) and its labels uint8 (H, W)."""
+        ...
+
+
+class Arrays:
+    """Labelled pictures in memory.
+
+    Args:
+        pictures: uint8 RGB (H, W, 3).
+        labels: uint8 (H, W), split ids.
+        count: how many labels there are, 1 + B + N.
+    """
+
+    def __init__(self, pictures: Sequence[Picture], labels: Sequence[LabelMap], count: int) -> None:
+        self.pictures, self.labels = tuple(pictures), tuple(labels)
+        self.counts = np.stack([np.bincount(y.ravel(), minlength=256)[:count] for y in self.labels])
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> tuple[Picture, LabelMap]:
+        return self.pictures[index], self.labels[index]
+
+
+class VocFolder:
+    """A folder in VOC layout, read into memory once.
+
+    ``JPEGImages/<id>.jpg`` (or .png), ``SegmentationClassAug/<id>.png`` with dataset ids,
+    ``ImageSets/Segmentation/<listing>.txt``.
+
+    Args:
+        folder: the folder.
+        split: turns dataset ids into split ids.
+        listing: name of the list; None takes the only one there is.
+        hide_novel: novel pixels become background, as base training must see them.
+
+    Raises:
+        InputError: a missing list, picture or mask, or a mask that does not fit.
+    """
+
+    def __init__(
+        self, folder: str | Path, split: ClassSplit, listing: str | None = None, *, hide_novel: bool = False
+    ) -> None:
+        self.folder, self.split = Path(folder), split
+        self.ids = self._listed(listing)
+        novel = list(split.novel_ids)
+        self._items = []
+        for id_ in self.ids:
+            picture, labels = self._read(id_)
+            if hide_novel:
+                labels = np.where(np.isin(labels, novel), np.uint8(BACKGROUND), labels)
+            self._items.append((picture, labels))
+        self.counts = np.stack([np.bincount(y.ravel(), minlength=256)[: len(split.names)] for _, y in self._items])
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> tuple[Picture, LabelMap]:
+        return self._items[index]
+
+    def _listed(self, listing: str | None) -> list[str]:
+        lists = sorted((self.folder / "ImageSets" / "Segmentation").glob("*.txt"))
+        names = [path.stem for path in lists]
+        if listing is None and len(names) == 1:
+            listing = names[0]
+        if listing not in names:
+            raise InputError(
+                f"{self.folder} has the lists {', '.join(names) or '(none)'}, not {listing!r}: expected "
+                "ImageSets/Segmentation/<list>.txt"
+            )
+        ids = lists[names.index(listing)].read_text().split()
+        if not ids:
+            raise InputError(f"the list {listing} of {self.folder} is empty: expected one picture id a line")
+        return ids
+
+    def _read(self, id_: str) -> tuple[Picture, LabelMap]:
+        found = [p for e in ("jpg", "png") if (p := self.folder / "JPEGImages" / f"{id_}.{e}").exists()]
+        mask = self.folder / "SegmentationClassAug" / f"{id_}.png"
+        if not found or not mask.exists():
+            what = "mask" if found else "picture"
+            raise InputError(f"{self.folder}: {id_} is listed but has no {what}; add it or take it off the list")
+        try:
+            picture = np.asarray(Image.open(found[0]).convert("RGB"))
+            labels = np.asarray(Image.open(mask))
+        except OSError as error:
+            raise InputError(f"{self.folder}: {id_} cannot be read ({error}); write it again") from error
+        if labels.shape != picture.shape[:2]:
+            raise InputError(
+                f"{self.folder}: the mask of {id_} has shape {labels.shape}, its picture {picture.shape[:2]}: "
+                "expected the same height and width, and one channel"
+            )
+        return picture, self.split.from_dataset(labels)
+
+
+def supports_of(folder: VocFolder, shots: int) -> list[Support]:
+    """Take the first K pictures of each novel class from a folder of supports, in the order of the list.
+
+    Raises:
+        InputError: a novel class has fewer than K pictures.
+    """
+    supports = []
+    for label in folder.split.novel_ids:
+        name = folder.split.names[label]
+        found = np.flatnonzero(folder.counts[:, label])[:shots]
+        if len(found) < shots:
+            raise InputError(f"{folder.folder} has {len(found)} supports of {name}: expected {shots}")
+        items = [folder[int(i)] for i in found]
+        supports.append(Support(name, tuple(p for p, _ in items), tuple(y == label for _, y in items)))
+    return supports
+
+
+@dataclass(frozen=True)
+class Variation:
+    """How much a picture is varied.
+
+    Attributes:
+        scale: least and greatest enlargement; below 1 the picture is continued by its mirror image.
+        turn: greatest rotation in degrees.
+        shift: greatest move as a fraction of the side.
+        colour: strength of brightness, contrast, saturation and hue changes; 0 is none.
+        blur: greatest deviation of the Gaussian blur in pixels, also strength of grain.
+    """
+
+    scale: tuple[float, float]
+    turn: float
+    shift: float
+    colour: float
+    blur: float
+
+
+MILD = Variation(scale=(0.85, 1.3), turn=10, shift=0.12, colour=0.1, blur=0.5)
+STRONG = Variation(scale=(0.5, 1.25), turn=25, shift=0.25, colour=0.25, blur=0.9)
+
+
+def vary(
+    picture: Picture, labels: LabelMap, side: int, variation: Variation, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Give a varied copy: float (3, side, side) in 0..1 and labels uint8 (side, side).
+
+    Mirrored, scaled, turned and moved; what lies outside the picture is its mirror image, with its labels.
+    """
+    x = torch.from_numpy(picture.transpose(2, 0, 1).astype(np.float32) / 255)[None]
+    y = torch.from_numpy(labels.astype(np.float32))[None, None]
+    grid = _grid(side, picture.shape[:2], variation, rng)
+    x = F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    y = F.grid_sample(y, grid, mode="nearest", padding_mode="reflection", align_corners=False)
+    return vary_look(x[0], variation, rng), y[0, 0].to(torch.uint8)
+
+
+def _grid(side: int, size: tuple[int, int], variation: Variation, rng: np.random.Generator) -> Tensor:
+    """Give where each output pixel comes from, (1, side, side, 2) in -1..1."""
+    scale = np.exp(rng.uniform(*np.log(variation.scale)))
+    angle = np.deg2rad(rng.uniform(-variation.turn, variation.turn))
+    flip = -1.0 if rng.random() < 0.5 else 1.0
+    shift = rng.uniform(-variation.shift, variation.shift, 2) * 2
+    longer = max(size)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix = np.diag([longer / size[1], longer / size[0]]) @ turn @ np.diag([flip, 1.0]) / scale
+    theta = np.concatenate([matrix, (matrix @ -shift)[:, None]], 1)
+    return F.affine_grid(torch.from_numpy(theta[None]).float(), [1, 1, side, side], align_corners=False)
+
+
+def vary_look(x: Tensor, variation: Variation, rng: np.random.Generator) -> Tensor:
+    """Give a recoloured and blurred copy of a picture, float (3, H, W) in 0..1."""
+    c = variation.colour
+    brightness, contrast, saturation, hue = rng.uniform(-1, 1, 4) * c
+    angle = hue * 2
+    axis = np.full((3, 3), 1 / 3)
+    cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
+    turn = np.cos(angle) * np.eye(3) + (1 - np.cos(angle)) * axis + np.sin(angle) * cross
+    x = torch.einsum("ij,jhw->ihw", torch.from_numpy(turn).float(), x)
+    grey = x.mean(0, keepdim=True)
+    x = grey + (x - grey) * (1 + saturation)
+    mean = x.mean()
+    x = mean + (x - mean) * (1 + contrast) + brightness / 2
+    sigma = rng.uniform(0, variation.blur)
+    if sigma > 0.2:
+        offset = torch.arange(-2, 3).float()
+        kernel = torch.exp(-0.5 * (offset / sigma) ** 2)
+        kernel = (kernel / kernel.sum()).expand(3, 1, 5)
+        x = F.pad(x[None], (2, 2, 2, 2), mode="replicate")
+        x = F.conv2d(F.conv2d(x, kernel[:, :, None], groups=3), kernel[..., None], groups=3)[0]
+    return x.clamp(0, 1)
+
+
+def lay_over(
+    below: tuple[Tensor, Tensor], above: tuple[Tensor, Tensor], label: int
+) -> tuple[Tensor, Tensor]:
+    """Lay the things of one label, and the ignored rim around them, over another picture.
+
+    Only place and company of a thing change this way; its pixels are its own.
+
+    Args:
+        below: picture float (3, H, W) and labels uint8 (H, W).
+        above: the same, holding the things.
+        label: which label to lay over.
+    """
+    thing = above[1] == label
+    near = F.max_pool2d(thing[None].float(), 5, stride=1, padding=2)[0] > 0
+    cut = thing | ((above[1] == IGNORE) & near)
+    soft = F.avg_pool2d(F.pad(cut[None].float(), (1, 1, 1, 1), mode="replicate"), 3, stride=1)[0]
+    soft = torch.where(cut, soft.clamp(min=0.5), torch.zeros(()))
+    picture = above[0] * soft + below[0] * (1 - soft)
+    return picture, torch.where(cut, above[1], below[1])

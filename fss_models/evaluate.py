@@ -1,0 +1,101 @@
+"""Scoring a model on a labelled set, and plain prototype matching as the reference to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fss_models.data import Labelled
+from fss_models.gfss import GfssModel
+from fss_models.layers import masked_average, resize, resize_labels
+from fss_models.metrics import ConfusionMatrix, gfss_scores
+from pipeline.classes import ClassSplit
+
+Progress = Callable[[int, int], None]
+
+
+@torch.no_grad()
+def evaluate_gfss(
+    model: GfssModel, data: Labelled, split: ClassSplit, *, batch: int = 16, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Score a model with its supports; see `metrics.gfss_scores` for what comes back.
+
+    Args:
+        model: any GFSS model.
+        data: pictures with all labels, split ids.
+        split: the classes.
+        batch: pictures at once.
+        progress: told (pictures done, total).
+    """
+    model.eval()
+    return _score(lambda x: model(x).argmax(1), model, data, split, batch, progress)
+
+
+@torch.no_grad()
+def prototype_matching(
+    model: GfssModel, base: Labelled, data: Labelled, split: ClassSplit, *, pictures: int = 200, batch: int = 16
+) -> dict[str, Any]:
+    """Score plain prototype matching: the base learner, overruled where a support prototype is nearest.
+
+    Prototypes are unit means of penultimate features: of the base labels over base pictures, of the novel classes
+    over their supports. A pixel goes to a novel class if that prototype has the highest cosine of all.
+
+    Args:
+        model: a model with supports; its decoder and fusion are not used.
+        base: base pictures, novel hidden.
+        data: pictures to score.
+        split: the classes.
+        pictures: base pictures that the base prototypes come from.
+        batch: pictures at once.
+    """
+    model.eval()
+    known = 1 + model.config.base
+    sums = 0.0
+    for start in range(0, min(pictures, len(base)), batch):
+        x, y = _batch(base, range(start, min(start + batch, pictures, len(base))), model)
+        f = F.normalize(model.features(x), dim=1)
+        one_hot = F.one_hot(resize_labels(y, f.shape[-2:]).long(), 256)[..., :known].float()
+        sums = sums + torch.einsum("bchw,bhwl->lc", f, one_hot)
+    x, masks = model.support_tensors()
+    f = F.normalize(model.features(x.flatten(0, 1)), dim=1)
+    novel = masked_average(f, resize(masks.flatten(0, 1)[:, None].float(), f.shape[-2:])[:, 0])
+    novel = novel.unflatten(0, masks.shape[:2]).mean(1)
+    prototypes = F.normalize(torch.cat([sums, novel]), dim=1)
+
+    def predict(x: Tensor) -> Tensor:
+        features, logits = model.base_learner(model.backbone(x))
+        cosine = torch.einsum("bchw,lc->blhw", F.normalize(features, dim=1), prototypes)
+        nearest = resize(cosine, x.shape[-2:]).argmax(1)
+        return torch.where(nearest >= known, nearest, resize(logits[:, :known], x.shape[-2:]).argmax(1))
+
+    return _score(predict, model, data, split, batch, None)
+
+
+def _score(
+    predict: Callable[[Tensor], Tensor],
+    model: GfssModel,
+    data: Labelled,
+    split: ClassSplit,
+    batch: int,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    matrix = ConfusionMatrix(len(split.names))
+    for start in range(0, len(data), batch):
+        places = range(start, min(start + batch, len(data)))
+        x, y = _batch(data, places, model)
+        matrix.add(y.cpu().numpy(), predict(x).cpu().numpy())
+        if progress:
+            progress(places.stop, len(data))
+    return gfss_scores(matrix, split)
+
+
+def _batch(data: Labelled, places: range, model: GfssModel) -> tuple[Tensor, Tensor]:
+    items = [data[i] for i in places]
+    device = model.fusion.offsets.device
+    x = torch.from_numpy(np.stack([p for p, _ in items])).to(device).permute(0, 3, 1, 2).float() / 255
+    return x, torch.from_numpy(np.stack([y for _, y in items])).to(device)

@@ -1,0 +1,253 @@
+"""IIR for generalized few-shot segmentation: base learner and IIR decoder on one frozen backbone, fused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fss_models.backbones import Backbone, Levels
+from fss_models.base_learner import BaseLearner
+from fss_models.cam import own_class, xgrad_cam
+from fss_models.iir import IIR, Seen, SupportCode
+from fss_models.layers import resize
+from fss_models.randomness import seeded
+from pipeline.errors import InputError
+from pipeline.types import Support
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+class GfssConfig(BaseModel):
+    """Everything that is needed to build the network again."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = "iir"
+    backbone: str = Field(description="folder of the transformers ResNet classifier")
+    base: int = Field(ge=1, description="base classes B")
+    novel: int = Field(0, ge=0, description="novel outputs of the base learner: 0 in a teacher, N in a final model")
+    shots: int = Field(1, ge=1, description="supports a class that the shots' weights are calibrated for (K)")
+    stride: int = Field(8, description="output stride of the backbone, in pixels of the enlarged picture")
+    precision: str = Field("bfloat16", description="type of the backbone's convolutions")
+    base_dim: int = Field(96, ge=8, multiple_of=8, description="channels of the penultimate features")
+    dim: int = Field(64, ge=8, multiple_of=8, description="width of the decoder")
+    blocks: int = Field(4, ge=2, description="blocks of the decoder; IIR uses 6 on 900 tokens")
+    train_projection: bool = Field(True, description="false: first projections stay as drawn, as published")
+    seed: int = Field(0, ge=0, description="of the initial weights")
+
+
+class Fusion(nn.Module):
+    """A handful of scalars that turn both parts into one distribution.
+
+    z_bg = log b_bg + a0, z_base = log b_base + a1, z_novel = w1 logit f + w2 log b_novel + a2. Started at a = 0,
+    w = 1: with one novel class the result is f on it and (1 - f) b elsewhere.
+
+    Args:
+        known: 1 + B, so that further outputs of the base learner are recognised as novel ones.
+    """
+
+    def __init__(self, known: int) -> None:
+        super().__init__()
+        self.known = known
+        self.offsets = nn.Parameter(torch.zeros(3))
+        self.weights = nn.Parameter(torch.ones(2))
+
+    def forward(self, base: Tensor, novel: Tensor) -> Tensor:
+        """Give log probabilities (B, 1+B+N, ...).
+
+        Args:
+            base: log probabilities of the base learner, (B, 1+B, ...) or with novel outputs (B, 1+B+N, ...).
+            novel: the decoder's foreground logits (B, N, ...).
+        """
+        z = self.weights[0] * novel + self.offsets[2]
+        if base.shape[1] > self.known:
+            z = z + self.weights[1] * base[:, self.known :]
+        old = [base[:, :1] + self.offsets[0], base[:, 1 : self.known] + self.offsets[1]]
+        return F.log_softmax(torch.cat([*old, z], 1), dim=1)
+
+
+class GfssModel(nn.Module):
+    """The whole network: one distribution over 1 + B + N labels for each pixel.
+
+    Args:
+        config: see `GfssConfig`.
+        backbone: given where several models share one.
+
+    Raises:
+        InputError: the backbone's folder is missing or holds something else.
+    """
+
+    def __init__(self, config: GfssConfig, backbone: Backbone | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = backbone or Backbone.from_pretrained(
+            config.backbone, stride=config.stride, precision=config.precision
+        )
+        channels = self.backbone.channels
+        with seeded(config.seed, "initial weights"):
+            self.base_learner = BaseLearner(channels, 1 + config.base + config.novel, dim=config.base_dim)
+            self.decoder = IIR(
+                channels[1] + channels[2], shots=config.shots, dim=config.dim, blocks=config.blocks,
+                train_projection=config.train_projection,
+            )
+        self.fusion = Fusion(1 + config.base)
+        self._supports: dict[str, Tensor] | None = None
+        self._code: tuple[SupportCode, Tensor] | None = None
+
+    # --- supports ---------------------------------------------------------------------------------------------
+
+    def set_supports(self, supports: Sequence[Support]) -> None:
+        """Take the supports of the N novel classes, in the order of their split ids.
+
+        Raises:
+            InputError: classes with different numbers of shots, or pictures of different sizes.
+        """
+        counts = {len(s.pictures) for s in supports}
+        sizes = {p.shape for s in supports for p in s.pictures}
+        if len(counts) != 1 or len(sizes) != 1:
+            raise InputError(
+                f"supports with {sorted(counts)} pictures a class and sizes {sorted(sizes)}: "
+                "expected the same number and one size for all classes"
+            )
+        self._supports = {
+            "supports.pictures": torch.from_numpy(np.stack([np.stack(s.pictures) for s in supports])),
+            "supports.masks": torch.from_numpy(np.stack([np.stack(s.masks) for s in supports]).astype(np.uint8)),
+        }
+        self._code = None
+
+    @property
+    def novel(self) -> int:
+        """How many novel classes the supports stand for."""
+        return 0 if self._supports is None else len(self._supports["supports.pictures"])
+
+    def support_tensors(self) -> tuple[Tensor, Tensor]:
+        """Give the supports: pictures float (N, S, 3, H, W) in 0..1, masks bool (N, S, H, W).
+
+        Raises:
+            InputError: no supports were set.
+        """
+        if self._supports is None:
+            raise InputError("the model has no supports: call set_supports first")
+        device = self.fusion.offsets.device
+        pictures = self._supports["supports.pictures"].to(device).permute(0, 1, 4, 2, 3).float() / 255
+        return pictures, self._supports["supports.masks"].to(device).bool()
+
+    @torch.no_grad()
+    def encode(self, pictures: Tensor, masks: Tensor) -> tuple[SupportCode, Tensor]:
+        """Encode supports: pictures float (N, S, 3, H, W), masks bool (N, S, H, W); also gives c* (N, S)."""
+        levels = self.backbone(pictures.flatten(0, 1))
+        seen, classes = self.see_supports(levels, masks)
+        return self.decoder.encode_supports(seen, masks), classes
+
+    def see_supports(self, levels: Levels, masks: Tensor) -> tuple[Seen, Tensor]:
+        """Give what the decoder sees of supports, levels of N * S pictures, and their classes c* (N, S)."""
+        flat = masks.flatten(0, 1).float()
+        classes = own_class(self.backbone, levels.f3, flat)
+        f4 = self.backbone.top(levels.f3 * resize(flat[:, None], levels.f3.shape[-2:]))
+        cam = xgrad_cam(self.backbone, levels.f3, classes)
+        return Seen(levels.f2, levels.f3, f4, cam), classes.unflatten(0, masks.shape[:2])
+
+    def see_queries(self, levels: Levels, classes: Tensor) -> Seen:
+        """Give what the decoder sees of P queries for the classes c* (P, S) of their supports."""
+        cams = [xgrad_cam(self.backbone, levels.f3, classes[:, s]) for s in range(classes.shape[1])]
+        return Seen(levels.f2, levels.f3, levels.f4, torch.stack(cams, 1))
+
+    # --- prediction -------------------------------------------------------------------------------------------
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Give probabilities, float (B, 1+B+N, H, W), of pictures, float (B, 3, H, W) in 0..1."""
+        return self.look(pictures)[1]
+
+    def features(self, pictures: Tensor) -> Tensor:
+        """Give the base learner's penultimate features, float (B, C, h, w)."""
+        return self.base_learner(self.backbone(pictures))[0]
+
+    def look(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Give features (B, C, h, w) and probabilities (B, 1+B+N, H, W) from one backbone pass."""
+        size = pictures.shape[-2:]
+        levels = self.backbone(pictures)
+        features, logits = self.base_learner(levels)
+        base = F.log_softmax(resize(logits, size), dim=1)
+        if self.novel == 0:
+            return features, base.exp()
+        novel = resize(self.decode_all(levels), size)
+        return features, self.fusion(base, novel).exp()
+
+    def decode_all(self, levels: Levels, code: tuple[SupportCode, Tensor] | None = None) -> Tensor:
+        """Give the foreground logits (B, N, h, w) of every picture for every novel class, in one batch."""
+        supports, classes = code or self.support_code()
+        batch, novel = len(levels.f2), len(classes)
+        pictures = torch.arange(batch, device=classes.device).repeat_interleave(novel)
+        which = torch.arange(novel, device=classes.device).repeat(batch)
+        seen = self.see_queries(levels.take(pictures), classes[which])
+        return self.decoder.decode(seen, supports.take(which)).logits.unflatten(0, (batch, novel))
+
+    def support_code(self) -> tuple[SupportCode, Tensor]:
+        """Give the encoded supports; they are kept until the supports or the weights change."""
+        if self.training:
+            return self.encode(*self.support_tensors())
+        if self._code is None:
+            self._code = self.encode(*self.support_tensors())
+        return self._code
+
+    def train(self, mode: bool = True) -> GfssModel:
+        """Switch between training and evaluation; forgets the encoded supports, because weights may change."""
+        self._code = None
+        return super().train(mode)
+
+    def grow(self, novel: int) -> None:
+        """Give the base learner outputs for N novel classes."""
+        self.base_learner.grow(novel)
+        self.config = self.config.model_copy(update={"novel": novel})
+
+    # --- files ------------------------------------------------------------------------------------------------
+
+    def trainable_state(self) -> dict[str, Tensor]:
+        """Give the weights without the frozen backbone's."""
+        return {k: v for k, v in self.state_dict().items() if not k.startswith("backbone.")}
+
+    def save(self, folder: str | Path) -> None:
+        """Write the weights, the supports and the config; the frozen backbone is named, not copied."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {k: v.contiguous() for k, v in {**self.trainable_state(), **(self._supports or {})}.items()}
+        save_file(tensors, folder / WEIGHTS)
+        settings = {**self.config.model_dump(), "backbone_id": self.backbone.weights_id}
+        (folder / CONFIG).write_text(json.dumps(settings, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: str | Path, backbone: Backbone | None = None) -> GfssModel:
+        """Read a saved model; it predicts what the saved one predicted, bit for bit.
+
+        Raises:
+            InputError: the folder holds no model, weights of another shape, or the backbone has changed since.
+        """
+        folder = Path(folder)
+        if not (folder / CONFIG).exists() or not (folder / WEIGHTS).exists():
+            raise InputError(f"no model in {folder}: expected {CONFIG} and {WEIGHTS}, written by training")
+        settings = json.loads((folder / CONFIG).read_text())
+        expected = settings.pop("backbone_id")
+        model = cls(GfssConfig(**settings), backbone)
+        if model.backbone.weights_id != expected:
+            raise InputError(
+                f"the backbone in {model.config.backbone} is not the one that {folder} was trained with: train again"
+            )
+        tensors = load_file(folder / WEIGHTS)
+        supports = {k: tensors.pop(k) for k in list(tensors) if k.startswith("supports.")}
+        try:
+            missing = model.load_state_dict(tensors, strict=False)
+        except RuntimeError as error:
+            raise InputError(f"weights in {folder} do not fit its {CONFIG}: train again") from error
+        if missing.unexpected_keys or any(not k.startswith("backbone.") for k in missing.missing_keys):
+            raise InputError(f"weights in {folder} are not those of {model.config.name}: train again")
+        model._supports = supports or None
+        return model.eval()
+

@@ -1,0 +1,145 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fss_models.batches import FinalBatches, TeacherBatches
+from fss_models.data import MILD, STRONG, Arrays, VocFolder, lay_over, supports_of, vary
+from fss_models.episodes import EpisodeSampler
+from fss_models.randomness import numpy_rng
+from pipeline.classes import ClassSplit
+from pipeline.errors import InputError
+
+
+@pytest.fixture
+def voc(tmp_path):
+    """Write three pictures in VOC layout: a boat (novel in fold 0), a clock (base), both and an ignored corner."""
+    for part in ("JPEGImages", "SegmentationClassAug", "ImageSets/Segmentation"):
+        (tmp_path / part).mkdir(parents=True)
+    boat, clock = 1, 6
+    for i, ids in enumerate(([boat], [clock], [boat, clock, 255])):
+        labels = np.zeros((16, 20), np.uint8)
+        for k, id_ in enumerate(ids):
+            labels[:, 4 * k : 4 * k + 4] = id_
+        Image.fromarray(np.full((16, 20, 3), 40 * i, np.uint8)).save(tmp_path / f"JPEGImages/p{i}.jpg")
+        Image.fromarray(labels).save(tmp_path / f"SegmentationClassAug/p{i}.png")
+    (tmp_path / "ImageSets/Segmentation/all.txt").write_text("p0\np1\np2\n")
+    return tmp_path
+
+
+def test_folder_is_read_in_split_ids(voc):
+    """Dataset ids become split ids and ignored pixels stay ignored."""
+    split = ClassSplit.of("picto", 0)
+    data = VocFolder(voc, split)
+    assert len(data) == 3
+    assert set(np.unique(data[2][1])) == {0, split.id_of("boat"), split.id_of("clock"), 255}
+    assert data.counts[1, split.id_of("clock")] == 64
+
+
+def test_novel_pixels_are_hidden_from_base_training(voc):
+    """For base training novel things are background and base things stay."""
+    split = ClassSplit.of("picto", 0)
+    data = VocFolder(voc, split, "all", hide_novel=True)
+    assert set(np.unique(data[0][1])) == {0}
+    assert split.id_of("clock") in data[2][1]
+    assert 255 in data[2][1]
+
+
+def test_supports_of_a_folder(voc):
+    """The first K pictures of each class become its support; too few are told."""
+    split = ClassSplit.of("picto", 0)
+    with pytest.raises(InputError, match="0 supports of bottle: expected 1"):
+        supports_of(VocFolder(voc, split), 1)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda f: (f / "JPEGImages/p1.jpg").unlink(), "p1 is listed but has no picture"),
+        (lambda f: (f / "SegmentationClassAug/p1.png").unlink(), "p1 is listed but has no mask"),
+        (lambda f: (f / "SegmentationClassAug/p1.png").write_bytes(b"\x89PNG"), "p1 cannot be read"),
+        (lambda f: (f / "ImageSets/Segmentation/all.txt").write_text(""), "list all .* is empty"),
+        (lambda f: Image.new("L", (3, 3)).save(f / "SegmentationClassAug/p0.png"), "mask of p0 has shape"),
+        (lambda f: Image.new("L", (20, 16), 77).save(f / "SegmentationClassAug/p0.png"), "a mask holds id 77"),
+    ],
+)
+def test_a_broken_folder_is_told_in_one_sentence(voc, spoil, message):
+    """Missing, truncated or foreign files raise the user's error."""
+    spoil(voc)
+    with pytest.raises(InputError, match=message):
+        VocFolder(voc, ClassSplit.of("picto", 0))
+
+
+def test_varied_labels_follow_the_picture():
+    """A picture painted by its labels is still painted by them after mirroring, scaling, turning and moving."""
+    labels = np.zeros((48, 40), np.uint8)
+    labels[8:30, 10:32] = 3
+    picture = np.repeat(np.where(labels == 3, np.uint8(255), np.uint8(0))[..., None], 3, 2)
+    for i in range(5):
+        x, y = vary(picture, labels, 64, MILD.__class__(STRONG.scale, 25, 0.25, 0.0, 0.0), numpy_rng("vary", i))
+        assert x.shape == (3, 64, 64)
+        assert set(y.unique().tolist()) <= {0, 3}
+        assert ((x[0] > 0.5) == (y == 3)).float().mean() > 0.97
+
+
+def test_variation_belongs_to_its_generator():
+    """The same generator gives the same variation, another one another; the input is not written to."""
+    picture = np.random.default_rng(0).integers(0, 255, (32, 32, 3)).astype(np.uint8)
+    labels = (picture[..., 0] > 128).astype(np.uint8)
+    picture.flags.writeable = labels.flags.writeable = False
+    first, again, other = (vary(picture, labels, 32, STRONG, numpy_rng("v", i))[0] for i in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_laying_over_keeps_the_rest():
+    """Only the thing and its ignored rim come from above."""
+    below = (torch.zeros(3, 16, 16), torch.ones(16, 16, dtype=torch.uint8))
+    labels = torch.zeros(16, 16, dtype=torch.uint8)
+    labels[4:10, 4:10] = 255
+    labels[5:9, 5:9] = 7
+    labels[0, 15] = 255
+    picture, out = lay_over(below, (torch.ones(3, 16, 16), labels), 7)
+    assert (out == 7).sum() == 16
+    assert (out == 255).sum() == 20
+    assert out[0, 15] == 1
+    assert picture[0, 6, 6] == 1
+    assert picture[0, 0, 0] == 0
+
+
+def test_episodes_are_reproducible_and_sound(base_set):
+    """Equal seed and index give equal episodes; query and supports all differ and show the class."""
+    sampler = EpisodeSampler(base_set.counts, (1, 3), shots=2, seed=5)
+    again = EpisodeSampler(base_set.counts, (1, 3), shots=2, seed=5)
+    for i in (7, 0, 3):
+        episode = sampler.draw(i)
+        assert episode == again.draw(i)
+        assert len({episode.query, *episode.supports}) == 3
+        assert episode.label in (1, 3)
+        assert all(base_set.counts[p, episode.label] >= 60 for p in (episode.query, *episode.supports))
+    assert any(sampler.draw(i) != EpisodeSampler(base_set.counts, (1, 3), shots=2, seed=6).draw(i) for i in range(5))
+
+
+def test_too_few_pictures_for_an_episode(base_set):
+    """A class with too few pictures is told before training."""
+    with pytest.raises(InputError, match="label 1 has 6 pictures"):
+        EpisodeSampler(base_set.counts, (1,), shots=6)
+
+
+def test_held_out_classes_are_in_no_episode(base_set):
+    """The decoder never sees an episode about a class that is held out."""
+    batches = TeacherBatches(base_set, 4, (2,), 4, 32, seed=0)
+    labels = torch.cat([batches(i).episodes for i in range(20)])
+    assert set(labels.tolist()) == {1, 3, 4}
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_share_of_synthetic_pictures(base_set, supports, synthetic_set, share):
+    """Novel pictures come from supports or synthetic ones by the share, base pictures always hide novel things."""
+    labels = [np.where(s.masks[0], np.uint8(5 + k), np.uint8(0)) for k, s in enumerate(supports)]
+    labelled = Arrays([s.pictures[0] for s in supports], labels, 7)
+    batch = FinalBatches(base_set, labelled, synthetic_set, 4, 8, 32, seed=0, share=share)(0)
+    novel = (batch.episodes > 4).repeat(2)
+    assert torch.equal(batch.synthetic, novel & bool(share))
+    assert batch.hidden[~novel].all()
+    assert (batch.labels == torch.cat([batch.episodes] * 2)[:, None, None]).flatten(1).any(1)[novel].all()

@@ -1,0 +1,139 @@
+import numpy as np
+import pytest
+import torch
+
+from fss_models.backbones import Backbone
+from fss_models.base_learner import BaseLearner, hidden_as_background
+from fss_models.gfss import Fusion, GfssConfig, GfssModel
+from fss_models.teacher import GfssTeacher
+from pipeline.errors import InputError
+
+
+def test_fusion_reproduces_its_parts():
+    """At the start one novel class gets the decoder's probability and the rest is the base learner's."""
+    base = torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(0)).log_softmax(1)
+    novel = torch.randn(2, 1, 3, 3, generator=torch.Generator().manual_seed(1))
+    out = Fusion(known=4)(base, novel).exp()
+    torch.testing.assert_close(out[:, 4:], novel.sigmoid())
+    torch.testing.assert_close(out[:, :4], (1 - novel.sigmoid()) * base.exp())
+
+
+def test_fusion_of_an_undecided_decoder_is_the_grown_base_learner():
+    """With novel outputs, decoder logits of zero leave the base learner's distribution as it is."""
+    base = torch.randn(2, 6, 3, 3, generator=torch.Generator().manual_seed(0)).log_softmax(1)
+    torch.testing.assert_close(Fusion(known=4)(base, torch.zeros(2, 2, 3, 3)), base)
+
+
+def test_growing_keeps_old_outputs(backbone, pictures):
+    """Old logits stay as they were and the new labels together take at most a tenth of the background."""
+    learner = BaseLearner(backbone.channels, 5, dim=16).eval()
+    levels = backbone(pictures)
+    with torch.no_grad():
+        old = learner(levels)[1]
+        learner.grow(2)
+        new = learner(levels)[1]
+    torch.testing.assert_close(new[:, :5], old)
+    p = new.softmax(1)
+    torch.testing.assert_close(p[:, 5:].sum(1), p[:, 0] / 10)
+
+
+def test_hidden_labels_count_as_background():
+    """The mass of hidden labels moves to the background and nothing is lost."""
+    logits = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0))
+    p = hidden_as_background(logits, torch.tensor([False, True, False, True])).exp()
+    torch.testing.assert_close(p[:, 0], logits.softmax(1)[:, [0, 1, 3]].sum(1))
+    assert p[:, [1, 3]].max() == 0
+    torch.testing.assert_close(p.sum(1), torch.ones(2, 3))
+
+
+def test_probabilities(model, pictures):
+    """Every pixel has one distribution over background, base and novel labels."""
+    with torch.no_grad():
+        p = model(pictures)
+    assert p.shape == (2, 7, 32, 32)
+    torch.testing.assert_close(p.sum(1), torch.ones(2, 32, 32))
+
+
+def test_batch_of_two_is_two_of_one(model, pictures):
+    """Pictures of a batch do not influence each other."""
+    with torch.no_grad():
+        both = model(pictures)
+        alone = torch.cat([model(pictures[:1]), model(pictures[1:])])
+    torch.testing.assert_close(both, alone, atol=1e-5, rtol=1e-3)
+
+
+def test_odd_sizes(model):
+    """Pictures of odd and unequal sides come back at their own size."""
+    with torch.no_grad():
+        assert model(torch.rand(1, 3, 37, 51)).shape == (1, 7, 37, 51)
+
+
+def test_saved_model_predicts_the_same_bits(model, backbone, pictures, tmp_path):
+    """A loaded model, its own backbone read again, gives equal probabilities, also after growing."""
+    model.grow(2)
+    model.save(tmp_path)
+    own = Backbone.from_pretrained(model.config.backbone, precision="float32")
+    with torch.no_grad():
+        expected = model(pictures)
+        assert torch.equal(GfssModel.load(tmp_path, backbone)(pictures), expected)
+        assert torch.equal(GfssModel.load(tmp_path, own)(pictures), expected)
+
+
+def test_weights_of_another_shape_are_refused(model, backbone, tmp_path):
+    """A config that does not fit the weights is told in one sentence."""
+    model.save(tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(config.read_text().replace('"base_dim": 16', '"base_dim": 32'))
+    with pytest.raises(InputError, match="do not fit"):
+        GfssModel.load(tmp_path, backbone)
+
+
+def test_missing_model_is_refused(tmp_path):
+    """An empty folder is told in one sentence."""
+    with pytest.raises(InputError, match="no model in"):
+        GfssModel.load(tmp_path)
+
+
+def test_unequal_supports_are_refused(model, supports):
+    """Classes with different numbers of shots are the caller's error."""
+    double = type(supports[0])("x", supports[0].pictures * 2, supports[0].masks * 2)
+    with pytest.raises(InputError, match="same number"):
+        model.set_supports([double, supports[1]])
+
+
+def test_more_shots(backbone, backbone_folder, supports, pictures):
+    """A model for three shots uses all of them."""
+    config = GfssConfig(backbone=str(backbone_folder), base=4, base_dim=16, dim=8, blocks=2, shots=3)
+    model = GfssModel(config, backbone).eval()
+    pool = [(p, m) for s in supports for p, m in zip(s.pictures, s.masks, strict=True)]
+    chosen = [[pool[0], pool[1], pool[0]], [pool[1], pool[1], pool[0]]]
+    with torch.no_grad():
+        model.set_supports(
+            [type(supports[0])(f"n{i}", tuple(p for p, _ in c), tuple(m for _, m in c)) for i, c in enumerate(chosen)]
+        )
+        first = model(pictures)
+        chosen[0][2] = pool[1]
+        model.set_supports(
+            [type(supports[0])(f"n{i}", tuple(p for p, _ in c), tuple(m for _, m in c)) for i, c in enumerate(chosen)]
+        )
+        assert not torch.equal(model(pictures), first)
+
+
+def test_teacher_speaks_numpy(model, base_set):
+    """The teacher gives features and distributions, the same whatever its own batch is."""
+    teacher = GfssTeacher(model, batch=2)
+    shown = [base_set[i][0] for i in range(3)]
+    features, probabilities = teacher.look(shown)
+    assert features.shape[:2] == (3, 16)
+    assert features.dtype == probabilities.dtype == np.float32
+    assert probabilities.shape == (3, 7, 32, 32)
+    np.testing.assert_allclose(GfssTeacher(model, batch=3).look(shown)[1], probabilities, atol=1e-5)
+
+
+def test_teacher_id_follows_the_weights(model):
+    """Other weights, other id; the same weights, the same id."""
+    before = GfssTeacher(model).weights_id
+    assert GfssTeacher(model).weights_id == before
+    with torch.no_grad():
+        model.fusion.offsets += 1
+    assert GfssTeacher(model).weights_id != before

@@ -1,0 +1,123 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from fss_models.data import Arrays
+from fss_models.evaluate import evaluate_gfss, prototype_matching
+from fss_models.train import Place, label_supports, train_final, train_teacher
+from pipeline.classes import ClassSplit
+from pipeline.config import TrainSettings
+
+SETTINGS = TrainSettings(base_steps=4, final_steps=4, batch=4, lr=2e-3)
+
+
+class Killed(Exception):
+    """Stands for a kill."""
+
+
+@pytest.fixture(scope="module")
+def teacher(base_set, supports, tiny_config, backbone):
+    """Train a tiny teacher."""
+    return train_teacher(base_set, supports, tiny_config, SETTINGS, seed=1, backbone=backbone)
+
+
+def equal(a, b):
+    states = a.trainable_state(), b.trainable_state()
+    return states[0].keys() == states[1].keys() and all(torch.equal(v, states[1][k]) for k, v in states[0].items())
+
+
+def test_same_seed_same_weights(base_set, supports, tiny_config, backbone, teacher):
+    """Training is a function of its seed, and leaves the global random state alone."""
+    torch.manual_seed(77)
+    before = torch.random.get_rng_state()
+    again = train_teacher(base_set, supports, tiny_config, SETTINGS, seed=1, backbone=backbone)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert equal(again, teacher)
+    other = train_teacher(base_set, supports, tiny_config, SETTINGS, seed=2, backbone=backbone)
+    assert not equal(other, teacher)
+
+
+def test_resumed_run_equals_undisturbed(base_set, supports, tiny_config, backbone, tmp_path, monkeypatch, teacher):
+    """Killed after step 3 with a checkpoint at 2 and resumed, the weights and the log are the undisturbed ones."""
+    monkeypatch.setattr("fss_models.train.SAVE_EVERY", 2)
+
+    def kill(step, total, losses):
+        if step == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train_teacher(
+            base_set, supports, tiny_config, SETTINGS, seed=1, place=Place(tmp_path, kill), backbone=backbone
+        )
+    told = []
+    resumed = train_teacher(
+        base_set, supports, tiny_config, SETTINGS, seed=1, backbone=backbone,
+        place=Place(tmp_path, lambda step, total, losses: told.append((step, total))),
+    )
+    assert told == [(3, 4), (4, 4)]
+    assert equal(resumed, teacher)
+    lines = [json.loads(line) for line in (tmp_path / "teacher.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert all(np.isfinite(line["loss"]) for line in lines)
+
+
+def test_backbone_is_untouched(backbone, teacher, base_set, supports, tiny_config):
+    """Training changes no weight of the backbone, its type or mode."""
+    before = backbone.weights_id
+    train_teacher(base_set, supports, tiny_config, SETTINGS, seed=3, backbone=backbone)
+    assert backbone.weights_id == before
+    assert not any(m.training for m in backbone.modules())
+
+
+def test_final_model_leaves_the_teacher(teacher, base_set, supports, synthetic_set, pictures):
+    """The final model has novel outputs, differs with synthetic pictures, and the teacher stays as it was."""
+    with torch.no_grad():
+        before = teacher(pictures)
+    without = train_final(teacher, base_set, supports, None, SETTINGS, seed=1)
+    with_ = train_final(teacher, base_set, supports, synthetic_set, SETTINGS, seed=1)
+    with torch.no_grad():
+        assert torch.equal(teacher(pictures), before)
+    assert without.config.novel == 2
+    assert not equal(without, with_)
+
+
+def test_support_background_with_base_things_is_ignored(teacher, supports):
+    """Support labels hold the class, background, and 255 where the teacher sees a base thing."""
+    labelled = label_supports(teacher, supports)
+    for k, support in enumerate(supports):
+        labels = labelled[k][1]
+        assert (labels == 5 + k).sum() == support.masks[0].sum()
+        assert set(np.unique(labels)) <= {0, 5 + k, 255}
+
+
+@pytest.mark.slow
+def test_two_episodes_overfit(base_set, supports, tiny_config, backbone):
+    """On two pictures of two classes the losses fall to a fraction: gradients reach base learner and decoder."""
+    few = Arrays([base_set.pictures[i] for i in (0, 4, 1, 5)], [base_set.labels[i] for i in (0, 4, 1, 5)], 7)
+    config = tiny_config.model_copy(update={"base": 2})
+    losses = []
+    place = Place(progress=lambda step, total, told: losses.append((told["base"], told["decoder"])))
+    settings = TrainSettings(base_steps=120, batch=4, lr=1e-2)
+    train_teacher(few, supports, config, settings, place=place, backbone=backbone)
+    first, last = np.mean(losses[:5], 0), np.mean(losses[-5:], 0)
+    assert last[0] < 0.3 * first[0]
+    assert last[1] < 0.6 * first[1]
+
+
+def test_scores_have_the_agreed_keys(backbone, backbone_folder, tiny_config, supports):
+    """Evaluation and the reference give the same table of fractions."""
+    from fss_models.gfss import GfssModel
+
+    split = ClassSplit.of("picto", 0)
+    config = tiny_config.model_copy(update={"base": 15})
+    model = GfssModel(config, backbone)
+    model.set_supports([*supports, *supports, supports[0]])
+    rng = np.random.default_rng(0)
+    shown = [rng.integers(0, 255, (32, 32, 3)).astype(np.uint8) for _ in range(3)]
+    data = Arrays(shown, [rng.integers(0, 21, (32, 32)).astype(np.uint8) for _ in range(3)], 21)
+    for scores in (evaluate_gfss(model, data, split, batch=2), prototype_matching(model, data, data, split)):
+        assert {"base_miou", "novel_miou", "mean_miou", "harmonic_miou", "per_class"} <= scores.keys()
+        assert list(scores["per_class"]) == list(split.names)
+        assert 0 <= scores["harmonic_miou"] <= 1
