@@ -94,17 +94,29 @@ def prompt_loss(
 
 
 def decode(
-    sam: nn.Module, embedding: torch.Tensor, masks: torch.Tensor, generator: torch.Generator
+    sam: nn.Module, embeddings: torch.Tensor, masks: torch.Tensor, owner: torch.Tensor, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Prompt one picture by a box and a point for each thing: logits, predicted IoU, target and which are boxes."""
+    """Prompt pictures by a box and a point for each thing: logits, predicted IoU, target and which are boxes.
+
+    The decoder takes one picture a call but adds a dense embedding to it for each prompt; handing it no picture, and
+    each prompt's picture in that embedding, decodes the things of all pictures at once.
+
+    Args:
+        sam: the model.
+        embeddings: of the pictures (B, C, h, w).
+        masks: of the things, bool (N, H, W).
+        owner: which picture each thing is in (N,).
+        generator: of boxes and points.
+    """
     boxes, points = jitter(boxes_of(masks), generator), points_of(masks, generator)
     with torch.autocast("cpu", enabled=False):
         corners, dense = sam.prompt_encoder(points=None, boxes=boxes, masks=None)
         spots, _ = sam.prompt_encoder(points=(points[:, None], torch.ones(len(points), 1)), boxes=None, masks=None)
         places = sam.prompt_encoder.get_dense_pe()
     logits, quality = sam.mask_decoder.predict_masks(
-        image_embeddings=embedding[None], image_pe=places, sparse_prompt_embeddings=torch.cat([corners, spots]),
-        dense_prompt_embeddings=dense.repeat(2, 1, 1, 1),
+        image_embeddings=torch.zeros_like(embeddings[:1]), image_pe=places,
+        sparse_prompt_embeddings=torch.cat([corners, spots]),
+        dense_prompt_embeddings=(dense + embeddings[owner]).repeat(2, 1, 1, 1),
     )
     is_box = torch.arange(len(logits)) < len(boxes)
     return logits.float(), quality.float(), masks.repeat(2, 1, 1).float(), is_box
@@ -130,13 +142,10 @@ def train(steps: int, lr: float = 2e-3) -> None:
         scenes = [draw_scene(scene_rng("sam", step * BATCH + i), PRETRAINING_CLASSES) for i in range(BATCH)]
         x = torch.from_numpy(np.stack([s.picture for s in scenes])).permute(0, 3, 1, 2).float() / 255
         x = sam.preprocess(vary_look(x, generator) * 255)
-        outputs = []
+        masks = torch.from_numpy(np.stack([thing.mask for scene in scenes for thing in scene.things]))
+        owner = torch.tensor([i for i, scene in enumerate(scenes) for _ in scene.things])
         with torch.autocast("cpu", torch.bfloat16):
-            embeddings = sam.image_encoder(x)
-            for scene, embedding in zip(scenes, embeddings, strict=True):
-                masks = torch.from_numpy(np.stack([t.mask for t in scene.things]))
-                outputs.append(decode(sam, embedding, masks, generator))
-        logits, quality, target, is_box = (torch.cat(part) for part in zip(*outputs, strict=True))
+            logits, quality, target, is_box = decode(sam, sam.image_encoder(x), masks, owner, generator)
         loss = prompt_loss(logits, quality, target, is_box) / len(logits)
         loss.backward()
         optimiser.step(training.trapezoid(step, steps))
