@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from picto.scenes import IMAGE_SIZE, Scene, draw_scene
+from picto.scenes import IMAGE_SIZE, Scene, draw_portrait, draw_scene
 from picto.seeds import scene_rng
 from pipeline.classes import PICTO
 
@@ -27,8 +27,12 @@ def label_map(scene: Scene) -> np.ndarray:
 
 
 def draw_for(purpose: str, index: int) -> Scene:
-    """Draw the ``index``-th scene of a purpose; scene i shows class i modulo 20, so that all occur equally often."""
-    return draw_scene(scene_rng(purpose, index), must_show=PICTO[index % len(PICTO)])
+    """Draw the ``index``-th scene of a purpose; scene i shows class i modulo 20, so that all occur equally often.
+
+    The pictures of "audit" are portraits: they stand for generated pictures, with masks that are known.
+    """
+    rng, name = scene_rng(purpose, index), PICTO[index % len(PICTO)]
+    return draw_portrait(rng, name) if purpose == "audit" else draw_scene(rng, must_show=name)
 
 
 def ensure_dataset(root: Path, purpose: str, count: int, progress: Progress | None = None) -> Path:

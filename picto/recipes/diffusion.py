@@ -9,6 +9,7 @@ The text encoder is trained with the UNet. Run it again and it goes on from its 
 from __future__ import annotations
 
 import argparse
+import copy
 import os
 
 import numpy as np
@@ -183,18 +184,17 @@ def train(samples: int) -> None:
 
 
 def export(tokenizer: CLIPTokenizer, text: CLIPTextModel, unet: UNet2DConditionModel, vae: AutoencoderTiny) -> None:
-    """Write the whole pipeline to ``picto/weights/generator`` in half precision."""
+    """Write the whole pipeline to ``picto/weights/generator`` in half precision; the models stay as they are."""
+    vae, text, unet = (copy.deepcopy(part).half() for part in (vae, text, unet))
     pipeline = StableDiffusionPipeline(
         vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=build_scheduler(),
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )
-    pipeline.to(torch.float16)
     pipeline.save_pretrained(training.WEIGHTS / "generator", safe_serialization=True)
-    pipeline.to(torch.float32)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--samples", type=int, default=800_000, help="pictures to see in all (default 800,000)")
+    parser.add_argument("--samples", type=int, default=600_000, help="pictures to see in all (default 600,000)")
     train(parser.parse_args().samples)

@@ -19,7 +19,8 @@ CHECKPOINTS = Path(__file__).parents[2] / "outputs" / "picto-weights"
 class MuonAdamW:
     """Muon for hidden matrices and convolutions, AdamW for everything else.
 
-    ``torch.optim.Muon`` takes matrices only; a convolution is handed to it as the view (out, in * kh * kw).
+    ``torch.optim.Muon`` takes matrices only; a convolution is handed to it as the view (out, in * kh * kw). The views
+    share the parameters' storage, so a model must not be moved or cast once its optimiser stands.
 
     Args:
         named: parameters with their names.
