@@ -17,7 +17,7 @@ from pipeline.errors import InputError
 from pipeline.hashing import hash_arrays, hash_files, hash_json
 from pipeline.images import read_pair
 from pipeline.store import RunStore
-from pipeline.types import Support
+from pipeline.types import Mask, Sample, Support
 
 SUPPORT_POOL = 400
 """Scenes of picto from which the supports are chosen."""
@@ -197,3 +197,26 @@ def _pascal(config: Config, purpose: str) -> DataFolder:
         f"no PASCAL VOC 2012 in {root} (looked for ImageSets/Segmentation/{_PASCAL_LISTS[purpose][0]}.txt): "
         "put it there or name its parent by --set execution.data=FOLDER"
     )
+
+
+def labelled_pictures(config: Config, count: int) -> list[tuple[Sample, Mask]]:
+    """Give pictures of novel classes as if they were generated, each with the true mask of its class, bool (H, W).
+
+    Picto has portraits for this purpose, which nothing is trained on; other data sets give their validation pictures
+    that show one novel class.
+    """
+    split = split_of(config)
+    if config.experiment.dataset == "picto":
+        from picto.datasets import ensure_dataset
+
+        folder = DataFolder(ensure_dataset(_picto_root(config), "audit", count), "all")
+    else:
+        folder = prepare_data(config)["validation"]
+    found = []
+    for id_ in folder.ids[:count]:
+        picture, labels = read_pair(*folder.pair(id_), split)
+        present = [i for i in split.novel_ids if (labels == i).any()]
+        if len(present) == 1:
+            name = split.names[present[0]]
+            found.append((Sample(id_, name, f"a {name}", 0, picture), labels == present[0]))
+    return found
