@@ -29,7 +29,7 @@ kept in outputs/store and used again; kill a run and start it again, and it goes
 """
 
 app = App(name="syn4seg", help=HELP, version_flags=["--version"])
-out = Console(highlight=False)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
 Source = Annotated[str | None, Parameter(help="YAML file or preset; picto unless given.")]
 Overrides = Annotated[

@@ -29,7 +29,7 @@ def inspect(config: Config) -> list[dict[str, Any]]:
         "python": platform.python_version,
         "libraries": lambda: ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _LIBRARIES),
         "device": lambda: _device(config),
-        "workers": lambda: f"{count_workers(config)} processes of {config.execution.threads} threads, {os.cpu_count()} CPUs",
+        "workers": lambda: f"{count_workers(config)}, {config.execution.threads} threads each, {os.cpu_count()} CPUs",
         "generator": lambda: resolve(experiment.generate.model, "generator"),
         "teacher's backbone": lambda: resolve(experiment.teacher.backbone, "backbone"),
         "final backbone": lambda: resolve(experiment.model.backbone, "backbone"),

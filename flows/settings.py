@@ -102,8 +102,22 @@ def _sentence(error: ValidationError) -> str:
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return _unknown(key)
-    message = first["msg"].replace("Input should be", "expected").replace("a valid ", "a ")
-    return f"{key}: got {first['input']!r}, {message[0].lower()}{message[1:]}"
+    limits = _limits(key)
+    if limits and first["type"].startswith(("greater_than", "less_than")):
+        return f"{key}: got {first['input']!r}, expected a number {limits}"
+    message = first["msg"].replace("Input should be a valid", "expected type").replace("Input should be", "expected")
+    return f"{key}: got {first['input']!r}, {message}"
+
+
+def _limits(key: str) -> str:
+    """Say the range of a number, such as "from -1 to 1"; nothing where it has none."""
+    model: Any = Config
+    *groups, last = key.split(".")
+    for group in groups:
+        model = model.model_fields[group].annotation
+    words = {"Ge": "from {}", "Gt": "above {}", "Le": "to {}", "Lt": "below {}"}
+    limits = {type(m).__name__: getattr(m, type(m).__name__.lower(), None) for m in model.model_fields[last].metadata}
+    return " ".join(words[kind].format(limits[kind]) for kind in words if kind in limits)
 
 
 def _unknown(key: str) -> str:

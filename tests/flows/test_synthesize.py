@@ -1,0 +1,154 @@
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from flows.data import store_of
+from flows.evaluation import evaluate_run
+from flows.plan import make_plan
+from flows.run import run
+from flows.settings import load_config
+from flows.steps import CHAIN
+from pipeline.images import read_labels, read_picture
+
+SCORES = ("base_miou", "novel_miou", "mean_miou", "harmonic_miou")
+
+
+@pytest.fixture(scope="module")
+def prefect():
+    """Prefect's own test server."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=180):
+        yield
+
+
+@pytest.fixture(scope="module")
+def overrides(tmp_path_factory, tiny):
+    """The tiny run in a folder of its own; an untrained teacher needs help to keep any picture."""
+    # nothing is filtered or refused, so that every stage has work
+    lenient = ["experiment.filter.min_similarity=-1", "experiment.filter.min_area=0"]
+    return [*tiny, *lenient, f"execution.output={tmp_path_factory.mktemp('out')}"]
+
+
+@pytest.fixture(scope="module")
+def finished(prefect, overrides):
+    """One whole run: its config, folder and the plan before it."""
+    config = load_config(None, overrides)
+    folder, plan = run(config, "tiny", "scores", Console(quiet=True))
+    assert folder
+    return config, folder, plan
+
+
+def test_run_writes_what_it_promises(finished):
+    """Settings, lineage, scores, dataset, checkpoints and report lie in the run's folder."""
+    config, folder, plan = finished
+    assert not plan.complete
+    assert load_config(str(folder / "experiment.yaml")) == config
+    scores = json.loads((folder / "scores.json").read_text())
+    assert {"dataset", "fold", "shots", "seed", "protocol", "labels", "seconds"} <= set(scores)
+    for which in ("teacher", "before", "after"):
+        assert all(0 <= scores[which][name] <= 1 for name in SCORES)
+        assert len(scores[which]["per_class"]) == 21
+    lineage = json.loads((folder / "lineage.json").read_text())
+    assert list(lineage) == list(CHAIN)
+    assert [len(lineage[s]) for s in ("prompts", "images", "refine", "train", "scores")] == [5, 5, 5, 2, 3]
+    assert {p.name for p in (folder / "checkpoints").iterdir()} == {"teacher", "before", "after"}
+    assert (folder.parent / "latest").resolve() == folder.resolve()
+
+
+def test_dataset_is_voc(finished):
+    """Every picture of the list has a picture file and both kinds of label files of its size."""
+    _, folder, _ = finished
+    data = folder / "dataset"
+    names = (data / "ImageSets" / "Segmentation" / "train.txt").read_text().split()
+    for name in names:
+        size = read_picture(data / "JPEGImages" / f"{name}.jpg").shape[:2]
+        index = read_labels(data / "SegmentationClassAug" / f"{name}.png")
+        assert index.shape == size
+        assert (index == read_labels(data / "SegmentationClass" / f"{name}.png")).all()
+
+
+def test_second_run_computes_nothing(finished, overrides):
+    """Run again, everything is reused and the same folder comes back."""
+    config, folder, _ = finished
+    again, plan = run(config, "tiny", "scores", Console(quiet=True))
+    assert plan.complete
+    assert again == folder
+
+
+def test_changed_threshold_redraws_nothing(finished, overrides):
+    """A change of APF leaves prompts, pictures, teacher and first labels; the plan says so and why."""
+    plan = make_plan(load_config(None, [*overrides, "experiment.filter.min_similarity=0.9"]))
+    left = {name: stage.compute + stage.resume for name, stage in plan.stages.items()}
+    assert [left[s] for s in ("prompts", "images", "teacher", "annotate")] == [0, 0, 0, 0]
+    assert left["filter"] == 5
+    assert plan.stages["filter"].why == {"changed: settings.min_similarity -1.0 -> 0.9": 5}
+    assert plan.stages["train"].reuse == 1, "the model without synthetic pictures does not depend on APF"
+
+
+def test_switched_off_stage_ignores_its_settings(finished, overrides):
+    """Settings of a stage that is off are no part of its fingerprint."""
+    off = [*overrides, "experiment.relabel.enabled=false"]
+    plans = [make_plan(load_config(None, [*off, f"experiment.relabel.blend={blend}"])) for blend in (0.1, 0.9)]
+    assert plans[0].stages == plans[1].stages
+
+
+def test_larger_budget_adds_shards(finished, overrides):
+    """More prompts a class keep what was drawn where shards are full, and draw what is new."""
+    config = load_config(None, overrides)
+    bank = store_of(config).find(*_step(config))
+    larger = load_config(None, [*overrides, "experiment.prompts.per_class=3"])
+    assert bank
+    assert store_of(larger).find(*_step(larger)) is None
+    from flows.stages import write_prompts
+
+    more = write_prompts(larger, "boat")
+    texts = [_texts(store_of(config), record) for record in (bank, more)]
+    assert texts[1][:2] == texts[0]
+    assert len(texts[1]) == 3
+
+
+def test_deleted_picture_is_drawn_again_and_nothing_else(finished):
+    """A picture that is gone costs its shard; what depends on it is found again, since its content is the same."""
+    config, folder, _ = finished
+    store = store_of(config)
+    (record,) = [r for r in store.records() if r.stage == "images" and r.shard == "boat-000"]
+    next((store.folder(record) / "images").iterdir()).unlink()
+    plan = make_plan(config)
+    assert (plan.stages["images"].compute, plan.stages["images"].why) == (1, {"files are missing": 1})
+    again, _ = run(config, "tiny", "scores", Console(quiet=True))
+    assert again == folder
+    assert store.find(record.stage, record.shard, record.recipe).content == record.content
+
+
+def test_two_processes_give_the_same_contents(finished, overrides, tmp_path):
+    """What comes out does not depend on the number of workers."""
+    config, _, _ = finished
+    other = load_config(None, [*overrides, f"execution.output={tmp_path}", "execution.workers=2"])
+    run(other, "two", "refine", Console(quiet=True))
+    contents = [
+        {(r.stage, r.shard): r.content for r in store_of(c).records() if r.stage in CHAIN[:7]} for c in (config, other)
+    ]
+    assert contents[0] == contents[1]
+
+
+def test_evaluate_repeats_the_scores(finished):
+    """The checkpoints of a run give its scores again."""
+    _, folder, _ = finished
+    scores, again = json.loads((folder / "scores.json").read_text()), evaluate_run(folder)
+    for which in ("teacher", "before", "after"):
+        assert np.allclose([scores[which][n] for n in SCORES], [again[which][n] for n in SCORES], atol=1e-6)
+
+
+def _step(config):
+    from flows.steps import prompts_step
+
+    step = prompts_step(config, "boat")
+    return step.stage, step.shard, step.recipe
+
+
+def _texts(store, record):
+    lines = (store.folder(record) / "prompts.jsonl").read_text().splitlines()
+    return [json.loads(line)["text"] for line in lines]

@@ -1,0 +1,245 @@
+import json
+import multiprocessing
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.hashing import fingerprint, hash_arrays
+from pipeline.store import RunStore
+from pipeline.types import Sample
+
+RECIPE = {"version": 1, "settings": {"min_similarity": 0.6, "enabled": True}, "inputs": {"samples": "abc"}}
+
+
+def sample(number: int, shade: int = 7, **more) -> Sample:
+    picture = np.full((6, 6, 3), shade + number, np.uint8)
+    picture.setflags(write=False)
+    return Sample(f"boat-{number:04d}-0", "boat", "a boat", number, picture, **more)
+
+
+def labelled(number: int) -> Sample:
+    labels = np.zeros((6, 6), np.uint8)
+    labels[2:4, 2:4] = 16
+    free = np.zeros((6, 6), bool)
+    free[0, 0] = True
+    labels[0, 0] = 255
+    return sample(number).labelled(labels, free, found=0.25)
+
+
+def write_two(draft) -> None:
+    draft.write_samples([sample(0), sample(1).dropped("empty: nothing there")])
+
+
+@pytest.fixture
+def store(tmp_path) -> RunStore:
+    return RunStore(tmp_path / "store")
+
+
+def test_finished_shard_is_found_again(store):
+    """A second call with the same recipe computes nothing and gives the same record."""
+    first = store.compute("images", "boat-000", RECIPE, write_two)
+    second = store.compute("images", "boat-000", RECIPE, lambda draft: pytest.fail("computed again"))
+    assert first == second
+    assert first.counts == {"samples": 2, "kept": 1}
+    assert first.dropped == {"empty": 1}
+
+
+def test_samples_survive_the_disk(store):
+    """Pictures, labels, free masks, scores and reasons come back as they were."""
+    images = store.compute("images", "boat-000", RECIPE, lambda d: d.write_samples([sample(0), sample(1)]))
+    judged, pictures = [labelled(0), sample(1).dropped("no")], store.pictures(images)
+    labels = store.compute("annotate", "boat-000", RECIPE, lambda d: d.write_samples(judged, pictures))
+    back = store.samples(labels)
+    assert (back[0].picture == labelled(0).picture).all()
+    assert (back[0].labels == labelled(0).labels).all()
+    assert (back[0].free == labelled(0).free).all()
+    assert back[0].scores == {"found": 0.25}
+    assert (back[1].labels, back[1].free, back[1].reason) == (None, None, "no")
+    assert not (store.folder(labels) / "images").exists(), "label-only stages copy no picture"
+
+
+def test_content_is_free_of_dates_places_and_time(tmp_path):
+    """The same outcome in another folder at another time has the same content hash."""
+    one = RunStore(tmp_path / "a").compute("images", "boat-000", RECIPE, write_two)
+    time.sleep(0.01)
+    other = RunStore(tmp_path / "b" / "c").compute("images", "boat-000", {**RECIPE, "version": 2}, write_two)
+    assert one.content == other.content
+    assert one.fingerprint != other.fingerprint
+
+
+def test_content_sees_one_changed_pixel(store):
+    """A single different value changes the content hash."""
+    one = store.compute("images", "boat-000", RECIPE, lambda d: d.write_samples([sample(0)]))
+    other = store.compute("images", "boat-000", {**RECIPE, "version": 2}, lambda d: d.write_samples([sample(0, 8)]))
+    assert one.content != other.content
+
+
+def test_changed_setting_is_another_shard_and_the_reason_is_told(store):
+    """Settings are part of the fingerprint, and `why` names the one that changed."""
+    store.compute("filter", "boat-000", RECIPE, write_two)
+    changed = {**RECIPE, "settings": {"min_similarity": 0.7, "enabled": True}}
+    assert store.find("filter", "boat-000", changed) is None
+    assert store.why("filter", "boat-000", changed) == "changed: settings.min_similarity 0.6 -> 0.7"
+    assert store.why("filter", "boat-001", RECIPE) == "not computed yet"
+
+
+def test_failed_work_leaves_nothing_finished(store):
+    """When the work raises, the next call starts it again from an empty folder."""
+
+    def fail(draft):
+        (draft.folder / "half.txt").write_text("half")
+        raise RuntimeError("disk full")
+
+    with pytest.raises(RuntimeError, match="disk full"):
+        store.compute("images", "boat-000", RECIPE, fail)
+    assert store.find("images", "boat-000", RECIPE) is None
+    assert store.why("images", "boat-000", RECIPE) == "was interrupted"
+    record = store.compute("images", "boat-000", RECIPE, write_two)
+    assert sorted(record.files) == ["images/boat-0000-0.png", "images/boat-0001-0.png", "samples.jsonl"]
+    assert not list(store.root.glob("*/*.partial"))
+
+
+@pytest.mark.parametrize("damage", ["delete picture", "cut table", "no record", "broken record"])
+def test_damaged_shard_is_computed_again(store, damage):
+    """A shard with a missing or cut file counts as unfinished and comes back with the same content."""
+    record = store.compute("images", "boat-000", RECIPE, write_two)
+    folder = store.folder(record)
+    if damage == "delete picture":
+        (folder / "images" / "boat-0000-0.png").unlink()
+    elif damage == "cut table":
+        (folder / "samples.jsonl").write_text("{}")
+    elif damage == "no record":
+        (folder / "record.json").unlink()
+    else:
+        (folder / "record.json").write_text('{"stage": "ima')
+    assert store.find("images", "boat-000", RECIPE) is None
+    again = store.compute("images", "boat-000", RECIPE, write_two)
+    assert again.content == record.content
+    assert store.find("images", "boat-000", RECIPE) == again
+
+
+def _compute_slowly(root, started):
+    def work(draft):
+        (draft.folder / "half.txt").write_text("half")
+        started.set()
+        time.sleep(60)
+
+    RunStore(root).compute("images", "boat-000", RECIPE, work)
+
+
+def test_killed_process_frees_its_shard(store):
+    """After a kill -9 in the middle of a shard another process computes it whole at once."""
+    context = multiprocessing.get_context("fork")
+    started = context.Event()
+    process = context.Process(target=_compute_slowly, args=(store.root, started))
+    process.start()
+    assert started.wait(10)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert store.why("images", "boat-000", RECIPE) == "was interrupted"
+    before = time.monotonic()
+    record = store.compute("images", "boat-000", RECIPE, write_two)
+    assert time.monotonic() - before < 5
+    assert "half.txt" not in record.files
+
+
+def _count_and_compute(root, counter):
+    def work(draft):
+        with counter.get_lock():
+            counter.value += 1
+        time.sleep(0.3)
+        write_two(draft)
+
+    RunStore(root).compute("images", "boat-000", RECIPE, work)
+
+
+def test_two_live_processes_do_not_compute_one_shard(store):
+    """The second process waits for the first and takes its result."""
+    context = multiprocessing.get_context("fork")
+    counter = context.Value("i", 0)
+    processes = [context.Process(target=_count_and_compute, args=(store.root, counter)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(20)
+    assert counter.value == 1
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+
+
+def test_scratch_outlives_a_failure_and_goes_with_success(store):
+    """Checkpoints of a training wait for the next attempt, and only for that."""
+
+    def train(draft, *, fail):
+        draft.scratch.mkdir(exist_ok=True)
+        step = draft.scratch / "step"
+        start = int(step.read_text()) if step.exists() else 0
+        step.write_text(str(start + 1))
+        if fail:
+            raise KeyboardInterrupt
+        (draft.folder / "model.txt").write_text(str(start))
+
+    with pytest.raises(KeyboardInterrupt):
+        store.compute("teacher", "iir", RECIPE, lambda d: train(d, fail=True))
+    record = store.compute("teacher", "iir", RECIPE, lambda d: train(d, fail=False))
+    assert (store.folder(record) / "model.txt").read_text() == "1"
+    assert not list(store.root.glob("teacher/*.scratch"))
+
+
+def test_files_count_unless_they_are_notes(tmp_path):
+    """Without a given content the files are hashed, those that tell of the work left out."""
+
+    def work(text, log):
+        def write(draft):
+            (draft.folder / "model").write_text(text)
+            (draft.folder / "log").write_text(log)
+            draft.notes = ("log",)
+
+        return write
+
+    contents = [
+        RunStore(tmp_path / str(i)).compute("train", "after", RECIPE, work(*pair)).content
+        for i, pair in enumerate([("weights", "12 s"), ("weights", "13 s"), ("others", "12 s")])
+    ]
+    assert contents[0] == contents[1] != contents[2]
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/b", "", ".hidden", "a b"])
+def test_ids_stay_inside_the_folder(store, name):
+    """An id that could leave its folder is refused."""
+    with pytest.raises(InputError, match="cannot be a file name"):
+        store.compute("images", name, RECIPE, write_two)
+
+
+def test_unwritable_output_is_one_sentence(tmp_path):
+    """An output folder that cannot be made is the user's to mend."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot write to the output folder .*execution\.output"):
+        RunStore(tmp_path / "file" / "store").compute("images", "boat-000", RECIPE, write_two)
+
+
+def test_fingerprint_does_not_depend_on_the_order_of_keys():
+    """Two spellings of one recipe are one recipe."""
+    one, other = {"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"d": 3, "c": 2}, "a": 1}
+    assert fingerprint("filter", one) == fingerprint("filter", other)
+    assert fingerprint("filter", {"a": 1}) != fingerprint("relabel", {"a": 1})
+
+
+def test_array_hash_tells_shape_and_type():
+    """Equal bytes of another shape or type are another array."""
+    zeros = np.zeros(4, np.uint8)
+    hashes = {hash_arrays(zeros), hash_arrays(zeros.reshape(2, 2)), hash_arrays(zeros.view(bool)), hash_arrays(None)}
+    assert len(hashes) == 4
+
+
+def test_record_is_small_readable_json(store):
+    """The record on disk is what tasks hand to each other."""
+    record = store.compute("images", "boat-000", RECIPE, write_two)
+    raw = json.loads((store.folder(record) / "record.json").read_text())
+    assert raw["recipe"] == RECIPE
+    assert raw["content"] == record.content
+    assert set(raw["versions"]) >= {"numpy", "pillow"}
+    assert list(store.records()) == [record]
