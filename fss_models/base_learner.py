@@ -24,26 +24,28 @@ class BaseLearner(nn.Module):
 
     BINS = (1, 2, 3, 6)
 
-    def __init__(self, channels: tuple[int, ...], labels: int, *, dim: int = 96, dropout: float = 0.1) -> None:
+    def __init__(self, channels: tuple[int, ...], labels: int, *, dim: int = 96, dropout: float = 0.0) -> None:
         super().__init__()
         c1, c2, c3, c4 = channels
         part = max(dim // 4, 8)
+        self.standardise = nn.ModuleList(nn.BatchNorm2d(c, affine=False) for c in channels)
         self.pools = nn.ModuleList(
             nn.Sequential(nn.AdaptiveAvgPool2d(n), nn.Conv2d(c4, part, 1), nn.ReLU()) for n in self.BINS
         )
-        self.reduce = nn.Sequential(nn.Conv2d(c2 + c3 + c4, dim, 1, bias=False), nn.GroupNorm(8, dim), nn.ReLU())
+        self.reduce = nn.Sequential(nn.Conv2d(c2 + c3 + c4, dim, 1, bias=False), nn.BatchNorm2d(dim), nn.ReLU())
         self.mix = nn.Sequential(
-            nn.Conv2d(dim + 4 * part, dim, 3, padding=1, bias=False), nn.GroupNorm(8, dim), nn.ReLU()
+            nn.Conv2d(dim + 4 * part, dim, 3, padding=1, bias=False), nn.BatchNorm2d(dim), nn.ReLU()
         )
-        self.fine = nn.Sequential(nn.Conv2d(c1, part, 1, bias=False), nn.GroupNorm(4, part), nn.ReLU())
+        self.fine = nn.Sequential(nn.Conv2d(c1, part, 1, bias=False), nn.BatchNorm2d(part), nn.ReLU())
         self.join = nn.Sequential(
-            nn.Conv2d(dim + part, dim, 3, padding=1, bias=False), nn.GroupNorm(8, dim), nn.ReLU()
+            nn.Conv2d(dim + part, dim, 3, padding=1, bias=False), nn.BatchNorm2d(dim), nn.ReLU()
         )
         self.drop = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(dim, labels, 1)
 
     def forward(self, levels: Levels) -> tuple[Tensor, Tensor]:
         """Give features (B, C, h, w) and logits (B, labels, h, w), both at the size of f1."""
+        levels = Levels(*(norm(level) for norm, level in zip(self.standardise, levels, strict=True)))
         size = levels.f4.shape[-2:]
         pooled = [resize(pool(levels.f4), size) for pool in self.pools]
         x = torch.cat([resize(levels.f2, size), resize(levels.f3, size), levels.f4], 1)

@@ -2,8 +2,8 @@
 
 Source: IIR, and its first version I2R. A CAM splits the support object into a core and a local part; each part is
 matched with the like part of the query (inter-image); attention blocks with directional dropout carry the rest
-(intra-image). Differences, all for pictures of a few hundred cells and batches of a few pictures: group instead of
-batch normalisation, one foreground logit instead of two channels (the same softmax), width and depth as settings.
+(intra-image). Differences: features are standardised before the projections, one foreground logit instead of two
+channels (the same softmax), width and depth are settings.
 
 Letters beside the usual: P pairs of a query and a class, S shots, T = h * w tokens, d width.
 """
@@ -101,6 +101,7 @@ class IIR(nn.Module):
     ) -> None:
         super().__init__()
         self.shots, self.train_projection = shots, train_projection
+        self.standardise = nn.BatchNorm2d(mid, affine=False)
         self.project_query = nn.Sequential(nn.Conv2d(mid, dim, 1, bias=False), nn.ReLU(), nn.Dropout2d(feature_dropout))
         self.project_support = nn.Sequential(
             nn.Conv2d(mid, dim, 1, bias=False), nn.ReLU(), nn.Dropout2d(feature_dropout)
@@ -215,7 +216,7 @@ class IIR(nn.Module):
         return F.softmax(scores.gather(1, order.argsort(1)), dim=1)
 
     def _mid(self, seen: Seen) -> Tensor:
-        return torch.cat([resize(seen.f3, seen.f2.shape[-2:]), seen.f2], 1)
+        return self.standardise(torch.cat([resize(seen.f3, seen.f2.shape[-2:]), seen.f2], 1))
 
     def _merged(self, f: Tensor, whole: Tensor, local: Tensor, prior: Tensor) -> Tensor:
         """Give z = ReLU conv([f; p_g; R; P]) as tokens."""
@@ -316,18 +317,15 @@ class CrossAttention(nn.Module):
         return out + self.norms[1](self.network(out)), share
 
 
-def _groups(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(8 if channels % 8 == 0 else 1, channels)
-
-
 def _refine(dim: int, out: int) -> nn.Sequential:
     return nn.Sequential(
-        _groups(dim), nn.ReLU(), nn.Conv2d(dim, dim, 3, padding=1), _groups(dim), nn.ReLU(), nn.Conv2d(dim, out, 1)
+        nn.BatchNorm2d(dim), nn.ReLU(), nn.Conv2d(dim, dim, 3, padding=1),
+        nn.BatchNorm2d(dim), nn.ReLU(), nn.Conv2d(dim, out, 1),
     )
 
 
 def _aux(dim: int) -> nn.Sequential:
-    return nn.Sequential(_groups(dim), nn.ReLU(), nn.Conv2d(dim, 1, 1))
+    return nn.Sequential(nn.BatchNorm2d(dim), nn.ReLU(), nn.Conv2d(dim, 1, 1))
 
 
 def _as_tokens(x: Tensor) -> Tensor:

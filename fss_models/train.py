@@ -15,12 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fss_models import build_model
 from fss_models.backbones import Backbone
 from fss_models.batches import Batch, FinalBatches, TeacherBatches
 from fss_models.data import Arrays, Labelled
 from fss_models.fusing import fit_fusion
 from fss_models.gfss import GfssConfig, GfssModel
 from fss_models.layers import rate_factor, resize
+from fss_models.optimiser import Optimiser
 from fss_models.randomness import seeded
 from pipeline.classes import IGNORE
 from pipeline.config import TrainSettings
@@ -28,6 +30,8 @@ from pipeline.types import Support
 
 Progress = Callable[[int, int, dict[str, float]], None]
 SAVE_EVERY = 50
+DECODER_EVERY = 3
+"""The decoder learns in every third step: it costs twice what the base learner does, and needs fewer steps."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Place:
 
 
 class Step(nn.Module):
-    """The losses of one batch: base learner and decoder share a backbone pass.
+    """The losses of one batch; base learner and decoder share a backbone pass.
 
     Args:
         model: the network to train.
@@ -58,8 +62,8 @@ class Step(nn.Module):
         super().__init__()
         self.model, self.final, self.synthetic_weight = model, final, synthetic_weight
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Give the losses; "loss" is their sum."""
+    def forward(self, batch: Batch, *, decode: bool) -> dict[str, Tensor]:
+        """Give the losses, with or without the decoder's; "loss" is what to minimise."""
         model = self.model
         levels = model.backbone(batch.pictures)
         weight = torch.where(batch.synthetic, self.synthetic_weight, 1.0)
@@ -68,6 +72,8 @@ class Step(nn.Module):
         labels = self._without_hidden_novel(logits, batch)
         ce = F.cross_entropy(logits, labels.long(), ignore_index=IGNORE, reduction="none")
         base = _weighted(ce, labels != IGNORE, weight)
+        if not decode:
+            return {"loss": base, "base": base}
         # 2. Decoder: each query with its own support, and with its neighbour's, whose class it mostly does not show.
         e = len(batch.episodes)
         order = torch.arange(e, device=logits.device)
@@ -123,7 +129,7 @@ def train_teacher(
         backbone: given where several models share one.
     """
     place = place or Place()
-    model = GfssModel(config, backbone).to(place.device)
+    model = build_model(config, backbone).to(place.device)
     rng = np.random.default_rng(seed)
     held_out = tuple(sorted(int(c) for c in rng.choice(np.arange(1, 1 + config.base), max(1, config.base // 5), False)))
     side = base[0][0].shape[0]
@@ -156,7 +162,7 @@ def train_final(
         place: see `Place`.
     """
     place = place or Place()
-    model = GfssModel(teacher.config, teacher.backbone).to(place.device)
+    model = build_model(teacher.config, teacher.backbone).to(place.device)
     model.load_state_dict(teacher.state_dict())
     model.set_supports(supports)
     model.grow(len(supports))
@@ -208,9 +214,8 @@ def _run(
     from accelerate import Accelerator
 
     accelerator = Accelerator(cpu=place.device == "cpu")
-    trained = [p for p in step_module.parameters() if p.requires_grad and p is not None]
-    optimiser = torch.optim.AdamW(trained, lr=lr, weight_decay=0.01)
     model = step_module.model
+    optimiser = Optimiser(model.named_parameters(), lr, plain=("classifier",))
     start = 0
     checkpoint = place.folder / f"{name}.ckpt" if place.folder else None
     if checkpoint and checkpoint.exists():
@@ -220,17 +225,13 @@ def _run(
         start = state["step"]
     if place.folder:
         _keep_lines(place.folder, f"{name}.jsonl", start)
-    wrapped, optimiser = accelerator.prepare(step_module, optimiser)
-    wrapped.train()
+    wrapped = accelerator.prepare(step_module).train()
     for step in range(start, steps):
-        for group in optimiser.param_groups:
-            group["lr"] = lr * rate_factor(step, steps)
         with seeded(seed, name, "dropout", step):
-            losses = wrapped(batches(step).to(accelerator.device))
+            losses = wrapped(batches(step).to(accelerator.device), decode=step % DECODER_EVERY == 0)
         accelerator.backward(losses["loss"])
-        accelerator.clip_grad_norm_(trained, 1.0)
-        optimiser.step()
-        optimiser.zero_grad()
+        accelerator.clip_grad_norm_(optimiser.parameters, 1.0)
+        optimiser.step(rate_factor(step, steps))
         told = {key: round(value.item(), 5) for key, value in losses.items()}
         if place.folder:
             with (place.folder / f"{name}.jsonl").open("a") as file:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from fss_models import build_model
 from fss_models.backbones import Backbone
 from fss_models.base_learner import BaseLearner, hidden_as_background
 from fss_models.gfss import Fusion, GfssConfig, GfssModel
@@ -137,3 +138,10 @@ def test_teacher_id_follows_the_weights(model):
     with torch.no_grad():
         model.fusion.offsets += 1
     assert GfssTeacher(model).weights_id != before
+
+
+def test_models_are_built_by_name(tiny_config, backbone):
+    """A known name gives its model, another one a list of the known ones."""
+    assert isinstance(build_model(tiny_config, backbone), GfssModel)
+    with pytest.raises(InputError, match="unknown model 'ii': expected one of iir"):
+        build_model(tiny_config.model_copy(update={"name": "ii"}), backbone)
