@@ -1,15 +1,19 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from flows.data import store_of
+from flows.data import prepare_data, store_of
 from flows.evaluation import evaluate_run
+from flows.learning import train_teacher_stage
 from flows.plan import make_plan
 from flows.run import run
 from flows.settings import load_config
-from flows.steps import CHAIN
+from flows.steps import CHAIN, prompts_step, teacher_step
+from flows.wiring import MEAN_FEATURE, backbone_path, load_model
+from pipeline.hashing import hash_files
 from pipeline.images import read_labels, read_picture
 
 SCORES = ("base_miou", "novel_miou", "mean_miou", "harmonic_miou")
@@ -25,11 +29,35 @@ def prefect():
 
 
 @pytest.fixture(scope="module")
-def overrides(tmp_path_factory, tiny):
-    """The tiny run in a folder of its own; an untrained teacher needs help to keep any picture."""
-    # nothing is filtered or refused, so that every stage has work
+def trained(tmp_path_factory, tiny):
+    """A teacher of a few steps, in a folder of its own: its config and record."""
+    config = load_config(None, [*tiny, f"execution.output={tmp_path_factory.mktemp('teacher')}"])
+    return config, train_teacher_stage(config, prepare_data(config))
+
+
+@pytest.fixture(scope="module")
+def overrides(tmp_path_factory, tiny, trained):
+    """The tiny run, in whose store lies a teacher that sees novel things everywhere, so that every stage has work."""
+    output = tmp_path_factory.mktemp("out")
     lenient = ["experiment.filter.min_similarity=-1", "experiment.filter.min_area=0"]
-    return [*tiny, *lenient, f"execution.output={tmp_path_factory.mktemp('out')}"]
+    overrides = [*tiny, *lenient, f"execution.output={output}"]
+    put_seeing_teacher(load_config(None, overrides), trained)
+    return overrides
+
+
+def put_seeing_teacher(config, trained):
+    """Finish the teacher's shard with the trained weights and a large offset for novel classes."""
+    source = store_of(trained[0]).folder(trained[1])
+
+    def work(draft):
+        model = load_model(source, backbone_path("picto"), "cpu")
+        model.fusion.offsets.data[2] = 20.0
+        model.save(draft.folder)
+        shutil.copyfile(source / MEAN_FEATURE, draft.folder / MEAN_FEATURE)
+        draft.content = hash_files(draft.folder, ["model.safetensors", MEAN_FEATURE])
+
+    step = teacher_step(config, prepare_data(config))
+    store_of(config).compute(step.stage, step.shard, step.recipe, work)
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +91,7 @@ def test_dataset_is_voc(finished):
     _, folder, _ = finished
     data = folder / "dataset"
     names = (data / "ImageSets" / "Segmentation" / "train.txt").read_text().split()
+    assert len(names) > 5
     for name in names:
         size = read_picture(data / "JPEGImages" / f"{name}.jpg").shape[:2]
         index = read_labels(data / "SegmentationClassAug" / f"{name}.png")
@@ -123,15 +152,22 @@ def test_deleted_picture_is_drawn_again_and_nothing_else(finished):
     assert store.find(record.stage, record.shard, record.recipe).content == record.content
 
 
-def test_two_processes_give_the_same_contents(finished, overrides, tmp_path):
+def test_two_processes_give_the_same_contents(finished, overrides, trained, tmp_path):
     """What comes out does not depend on the number of workers."""
     config, _, _ = finished
     other = load_config(None, [*overrides, f"execution.output={tmp_path}", "execution.workers=2"])
-    run(other, "two", "refine", Console(quiet=True))
-    contents = [
-        {(r.stage, r.shard): r.content for r in store_of(c).records() if r.stage in CHAIN[:7]} for c in (config, other)
-    ]
-    assert contents[0] == contents[1]
+    put_seeing_teacher(other, trained)
+    run(other, "two", "dataset", Console(quiet=True))
+    one, two = ({(r.stage, r.shard): r.content for r in store_of(c).records()} for c in (config, other))
+    assert len(two) > 25
+    assert two == {key: one[key] for key in two}
+
+
+def test_teacher_can_be_trained_again(trained, tmp_path):
+    """The same settings and seed give the same weights in another folder."""
+    config, record = trained
+    other = config.model_copy(update={"execution": config.execution.model_copy(update={"output": str(tmp_path)})})
+    assert train_teacher_stage(other, prepare_data(other)).content == record.content
 
 
 def test_evaluate_repeats_the_scores(finished):
@@ -143,8 +179,6 @@ def test_evaluate_repeats_the_scores(finished):
 
 
 def _step(config):
-    from flows.steps import prompts_step
-
     step = prompts_step(config, "boat")
     return step.stage, step.shard, step.recipe
 
