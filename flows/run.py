@@ -9,9 +9,9 @@ from rich.console import Console
 
 from flows.data import find_data, novel_names, prepare_data
 from flows.plan import Plan, make_plan
-from flows.prefect_env import set_prefect_env
 from flows.progress import Board, set_reporter
 from flows.runs import write_run
+from flows.server import Server, set_prefect_env
 from flows.weights import resolve
 from flows.workers import Workers, count_workers
 from pipeline.config import Config
@@ -88,19 +88,19 @@ def _compute(config: Config, until: str, plan: Plan, output: Path, console: Cons
     totals = {stage.stage: stage.total for stage in plan.stages.values()}
     data = find_data(config)
     workers = Workers(count_workers(config), config.execution.threads, lambda *m: board.show(*m))
-    with Board(totals, console) as board, workers:
+    set_prefect_env(output)
+    with Server(output) as server, Board(totals, console) as board, workers:
         # Prefect takes a while to start; the workers begin meanwhile with what the flow asks for first.
         if data and plan.stages.get("teacher"):
             workers.begin(learning.train_teacher_stage, config, data)
         for bank in novel_names(config):
             workers.begin(stages.write_prompts, config, bank)
-        set_prefect_env(output)
         from flows import tasks
         from flows.synthesize import run_synthesis
 
         tasks.use_workers(workers)
         try:
-            return run_synthesis(config, until, workers.count)
+            return run_synthesis(config, until, workers.count, server.wait())
         except Exception as error:
             raise workers.error or error from None
         finally:

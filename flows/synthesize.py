@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import flow
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import tasks
@@ -14,10 +15,11 @@ from pipeline.config import Config
 from pipeline.store import StageRecord
 
 
-def run_synthesis(config: Config, until: str, workers: int) -> list[StageRecord]:
-    """Run the flow with as many tasks at once as there are workers."""
+def run_synthesis(config: Config, until: str, workers: int, api_url: str | None) -> list[StageRecord]:
+    """Run the flow with as many tasks at once as there are workers, on a server or on Prefect's own choice of one."""
     runner: Any = ThreadPoolTaskRunner(max_workers=workers)
-    return synthesize.with_options(task_runner=runner)(config, until)
+    with temporary_settings({PREFECT_API_URL: api_url} if api_url else {}):
+        return synthesize.with_options(task_runner=runner)(config, until)
 
 
 @flow(name="syn4seg", persist_result=False, validate_parameters=False)
