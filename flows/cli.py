@@ -196,6 +196,33 @@ def evaluate(
         _print_scores(scores)
 
 
+@app.command
+def audit(
+    config: Source = None, /, *, set_: Overrides = None, pictures: int = 200, json_: AsJson = False
+) -> None:
+    """Measure every labelling stage on labelled pictures that go through it as if they had no labels.
+
+    Parameters
+    ----------
+    pictures
+        How many labelled pictures to look at; those that show a novel class count.
+    """
+    from flows.audit import audit as measure
+    from flows.progress import Board, set_reporter
+
+    chosen = load_config(config, set_ or ())
+    with Board({"data": 3, "teacher": 1, "audit": 1}, Console(stderr=True)) as board:
+        set_reporter(board.show)
+        rows = measure(chosen, pictures)
+    if json_:
+        _print_json(rows)
+        return
+    table = Table(*rows[0], box=None)
+    for row in rows:
+        table.add_row(*(_number(value) for value in row.values()))
+    out.print(table)
+
+
 def main() -> None:
     """Run the command line: exit 0 done, 1 failed, 2 bad input."""
     debug = "--debug" in sys.argv
