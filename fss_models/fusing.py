@@ -18,7 +18,9 @@ ROUNDS, QUERIES, PIXELS = 6, 8, 256
 
 
 def fit_fusion(model: GfssModel, base: Labelled, held_out: tuple[int, ...], *, seed: int = 0) -> None:
-    """Fit offsets and the decoder's weight in place, by cross-entropy on pixels of base pictures.
+    """Fit offsets and the decoder's weight in place, by the soft mean IoU of base and novel on pixels of base pictures.
+
+    Likelihood would not do: a novel class is so rare that its most likely value is hardly ever the greatest.
 
     In each round the held-out classes get new supports. Their base output is given to the background, as if they had
     never been labelled. Half of the queries show one of them.
@@ -36,12 +38,18 @@ def fit_fusion(model: GfssModel, base: Labelled, held_out: tuple[int, ...], *, s
     known = truth != IGNORE
     base_log, novel, truth = base_log[known], novel[known], truth[known]
     optimiser = torch.optim.LBFGS(fusion.parameters(), lr=0.5, max_iter=60, line_search_fn="strong_wolfe")
+    one_hot = F.one_hot(truth, novel.shape[1] + base_log.shape[1])
 
     def loss() -> Tensor:
         optimiser.zero_grad()
         # a weak pull to the start, for what these pixels do not decide
         pull = (fusion.offsets.square().sum() + (fusion.weights - 1).square().sum()) * 1e-3
-        value = F.nll_loss(fusion(base_log, novel), truth) + pull
+        p = fusion(base_log, novel).exp()
+        both = (p * one_hot).sum(0)
+        iou = both / (p + one_hot).sum(0).sub(both).clamp(min=1e-6)
+        shown = one_hot.any(0)
+        old, new = (iou[part][shown[part]].mean() for part in (slice(1, fusion.known), slice(fusion.known, None)))
+        value = pull - (old + new) / 2
         value.backward()
         return value
 

@@ -48,6 +48,8 @@ class SupportCode:
     Attributes:
         f2: (P, S, C2, h, w), for the weights of the shots.
         core, local: high-level prototypes (P, S, C4).
+        whole_mid_level, whole_high_level: prototypes of the whole mask in standardised f2 and f3 (P, S, C2 + C3) and
+            in f4 (P, S, C4), for the plain similarities.
         whole_mid, core_mid, local_mid: mid-level prototypes (P, S, d).
         threshold: tau (P, S).
         masks: bool (P, S, T) at token size.
@@ -59,6 +61,8 @@ class SupportCode:
     f2: Tensor
     core: Tensor
     local: Tensor
+    whole_mid_level: Tensor
+    whole_high_level: Tensor
     whole_mid: Tensor
     core_mid: Tensor
     local_mid: Tensor
@@ -106,7 +110,7 @@ class IIR(nn.Module):
         self.project_support = nn.Sequential(
             nn.Conv2d(mid, dim, 1, bias=False), nn.ReLU(), nn.Dropout2d(feature_dropout)
         )
-        self.merge = nn.Sequential(nn.Conv2d(3 * dim + 1, dim, 1, bias=False), nn.ReLU())
+        self.merge = nn.Sequential(nn.Conv2d(3 * dim + 3, dim, 1, bias=False), nn.ReLU())
         self.self_query = nn.ModuleList(SelfAttention(dim, dropout) for _ in range(blocks))
         self.self_support = nn.ModuleList(SelfAttention(dim, dropout) for _ in range(blocks))
         self.cross = nn.ModuleList(CrossAttention(dim, dropout) for _ in range(blocks - 1))
@@ -139,10 +143,14 @@ class IIR(nn.Module):
         p_local = F.normalize(masked_average(support.f4, local), dim=1)
         prior = prior_map(support.f4, active, p_core, p_local)
         # 3. Mid-level prototypes and the decoder's input.
-        f = self.project_support(self._mid(support))
-        whole = masked_average(f, resize(flat[:, None].float(), size)[:, 0])
+        mid = self._mid(support)
+        f = self.project_support(mid)
+        soft = resize(flat[:, None].float(), size)[:, 0]
+        whole = masked_average(f, soft)
         core_mid, local_mid = masked_average(f, core), masked_average(f, local)
-        x = self._merged(f, whole, local_map(core_mid, local_mid, active.float()), prior)
+        plain = masked_average(mid, soft), masked_average(support.f4, soft)
+        alike = similarities(mid, support.f4, *plain)
+        x = self._merged(f, whole, local_map(core_mid, local_mid, active.float()), prior, alike)
         # 4. The support stream does not depend on the query: run it once.
         tokens, aux = [], []
         for i, block in enumerate(self.self_support):
@@ -156,8 +164,9 @@ class IIR(nn.Module):
             return y.unflatten(0, (pairs, shots))
 
         return SupportCode(
-            split(support.f2), split(p_core), split(p_local), split(whole), split(core_mid), split(local_mid),
-            split(threshold), split(resize_labels(flat, size).flatten(1)), split(torch.stack(tokens, 1)),
+            split(support.f2), split(p_core), split(p_local), split(plain[0]), split(plain[1]), split(whole),
+            split(core_mid), split(local_mid), split(threshold),
+            split(resize_labels(flat, size).flatten(1)), split(torch.stack(tokens, 1)),
             split(logits), split(torch.stack(aux, 1)),
         )
 
@@ -180,7 +189,12 @@ class IIR(nn.Module):
         whole = torch.einsum("ps,psd->pd", weights, code.whole_mid)
         maps = [local_map(code.core_mid[:, s], code.local_mid[:, s], active[:, s].float()) for s in shots]
         local = torch.einsum("ps,psdhw->pdhw", weights, torch.stack(maps, 1))
-        x = self._merged(self.project_query(self._mid(query)), whole, local, prior)
+        mid = self._mid(query)
+        alike = [
+            similarities(mid, query.f4, code.whole_mid_level[:, s], code.whole_high_level[:, s]) for s in shots
+        ]
+        alike = torch.einsum("ps,pschw->pchw", weights, torch.stack(alike, 1))
+        x = self._merged(self.project_query(mid), whole, local, prior, alike)
         # 2. Blocks: self-attention, cross-attention to each shot, residual convolutions.
         labels = None
         if self.training and query_masks is not None:
@@ -218,9 +232,9 @@ class IIR(nn.Module):
     def _mid(self, seen: Seen) -> Tensor:
         return self.standardise(torch.cat([resize(seen.f3, seen.f2.shape[-2:]), seen.f2], 1))
 
-    def _merged(self, f: Tensor, whole: Tensor, local: Tensor, prior: Tensor) -> Tensor:
-        """Give z = ReLU conv([f; p_g; R; P]) as tokens."""
-        joined = torch.cat([f, whole[..., None, None].expand_as(f), local, prior[:, None]], 1)
+    def _merged(self, f: Tensor, whole: Tensor, local: Tensor, prior: Tensor, alike: Tensor) -> Tensor:
+        """Give z = ReLU conv([f; p_g; R; P; similarities]) as tokens."""
+        joined = torch.cat([f, whole[..., None, None].expand_as(f), local, prior[:, None], alike], 1)
         return _as_tokens(self.merge(joined if self.train_projection else joined.detach()))
 
 
@@ -240,6 +254,15 @@ def prior_map(f4: Tensor, active: Tensor, core: Tensor, local: Tensor) -> Tensor
     """
     active = resize_labels(active, f4.shape[-2:])
     return region_min_max(cosine_map(f4, core), active) + region_min_max(cosine_map(f4, local), ~active)
+
+
+def similarities(mid: Tensor, f4: Tensor, p_mid: Tensor, p_high: Tensor) -> Tensor:
+    """Give the cosines (B, 2, h, w) with the prototypes of the whole mask, at the middle levels and at the top.
+
+    The prior is stretched to 0..1 in every picture, so it cannot say that the class is absent. In GFSS it mostly is,
+    and these cosines can.
+    """
+    return torch.stack([cosine_map(mid, p_mid), cosine_map(resize(f4, mid.shape[-2:]), p_high)], 1)
 
 
 def local_map(core: Tensor, local: Tensor, active: Tensor) -> Tensor:

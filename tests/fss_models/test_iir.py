@@ -4,7 +4,7 @@ import torch
 from scipy.special import softmax
 
 from fss_models.cam import best_threshold, split_regions
-from fss_models.iir import IIR, CrossAttention, Seen, directional_mask, local_map, prior_map
+from fss_models.iir import IIR, CrossAttention, Seen, directional_mask, local_map, prior_map, similarities
 from fss_models.layers import cosine_map, gram_distance, masked_average, region_min_max
 
 
@@ -186,3 +186,12 @@ def test_attention_agrees_with_numpy():
     mixed = torch.from_numpy(softmax(logits, axis=-1)).float() @ block.value(s)
     out = block.norms[0](mixed) + q
     torch.testing.assert_close(fast, out + block.norms[1](block.network(out)), atol=1e-5, rtol=1e-4)
+
+
+def test_similarities_can_say_absent():
+    """The plain cosines of a picture without the class are low everywhere, although its prior still reaches one."""
+    p_mid, p_high = random(1, 6, seed=1), random(1, 5, seed=2)
+    absent = -p_mid[..., None, None].expand(1, 6, 3, 3) + 0.1 * random(1, 6, 3, 3, seed=3)
+    f4 = -p_high[..., None, None].expand(1, 5, 3, 3) + 0.1 * random(1, 5, 3, 3, seed=4)
+    assert similarities(absent, f4, p_mid, p_high).max() < -0.8
+    assert prior_map(f4, torch.ones(1, 3, 3, dtype=torch.bool), p_high, p_high).max() == 1
