@@ -18,8 +18,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-START_SECONDS = 180
-"""Patience with the server's start; a busy machine with a new database has taken 60 seconds."""
+START_SECONDS = 600
+"""Patience with the server's start: ten seconds on an idle machine, minutes on one with busy cores."""
 
 
 def set_prefect_env(output: Path) -> None:
@@ -27,6 +27,7 @@ def set_prefect_env(output: Path) -> None:
     defaults = {
         "PREFECT_HOME": str((output / "prefect").resolve()),
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": str(START_SECONDS),
+        "PREFECT_API_REQUEST_TIMEOUT": "300",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "PREFECT_LOGGING_LEVEL": "CRITICAL",

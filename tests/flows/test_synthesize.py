@@ -24,7 +24,7 @@ def prefect():
     """Prefect's own test server."""
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=180):
+    with prefect_test_harness(server_startup_timeout=280):
         yield
 
 
