@@ -18,7 +18,7 @@ class PromptSettings(Settings):
 
     agent: Literal["grammar"] = Field("grammar", description="who proposes prompts")
     per_class: int = Field(40, ge=1, le=1_000_000, description="accepted prompts a class")
-    max_similarity: float = Field(0.9, gt=0, le=1, description="accept below this cosine to every kept prompt")
+    max_similarity: float = Field(0.93, gt=0, le=1, description="lambda: accept below this cosine to every kept prompt")
     classes: tuple[str, ...] = Field((), description="novel classes to draw; empty means all of the fold")
     enabled: bool = Field(True, description="false: the class name alone is the only prompt")
 

@@ -105,9 +105,11 @@ class DiffusionGenerator:
 
     @torch.inference_mode()
     def encode(self, sentences: Sequence[str]) -> Floats:
-        """Give the pooled vectors of the pipeline's CLIP encoders, joined, as unit vectors, float32 (N, C).
+        """Give one unit vector a sentence from the pipeline's CLIP encoders, float32 (N, C).
 
-        Source: Syn4Seg, HDIG: phi(p) / ||phi(p)||; joined as Stable Diffusion 3 (SD3) joins them.
+        An encoder with a projection gives its pooled vector, joined as Stable Diffusion 3 (SD3) joins them. One
+        without feeds the pipeline its token states, so their mean over the words is taken: its pooled vector was
+        never trained to say anything (decisions.md, the bank's text space). Source: Syn4Seg, HDIG: phi(p) / ||phi(p)||.
         """
         pairs = [("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2")]
         blocks: list[NDArray[np.float32]] = []
@@ -127,9 +129,13 @@ class DiffusionGenerator:
             sentences, padding="max_length", max_length=tokenizer.model_max_length, truncation=True,
             return_tensors="pt",
         )
-        output = encoder(tokens.input_ids.to(encoder.device))
-        projected = getattr(output, "text_embeds", None)
-        pooled = output.pooler_output if projected is None else projected
+        ids = tokens.input_ids.to(encoder.device)
+        output = encoder(ids)
+        pooled = getattr(output, "text_embeds", None)
+        if pooled is None:
+            special = torch.tensor(tokenizer.all_special_ids, device=ids.device)
+            words = (~torch.isin(ids, special))[..., None].to(output.last_hidden_state.dtype)
+            pooled = (output.last_hidden_state * words).sum(1) / words.sum(1).clamp(min=1)
         return np.asarray(pooled.float().cpu().numpy(), dtype=np.float32)
 
     def _encoded(self, sentences: list[str]) -> dict[str, dict[str, torch.Tensor]]:
