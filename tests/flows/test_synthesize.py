@@ -152,6 +152,7 @@ def test_deleted_picture_is_drawn_again_and_nothing_else(finished):
     assert store.find(record.stage, record.shard, record.recipe).content == record.content
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_contents(finished, overrides, trained, tmp_path):
     """What comes out does not depend on the number of workers."""
     config, _, _ = finished
