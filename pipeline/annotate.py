@@ -3,6 +3,10 @@
 Source: Syn4Seg, initial pseudo-masks: M_0(x) = argmax over c of f_T(x)_c. The prompt fixes the novel class t, so the
 logits of all other novel classes are set to minus infinity, which leaves probabilities divided by what remains. A
 base class below ``min_base_score`` is not trusted: its pixels are ignored (255), not free.
+
+The teacher is calibrated on scenes in which any one novel class is mostly absent; here the prompt asked for it. Its
+probability is therefore multiplied by ``prompt_odds`` before the maximum is taken, the correction of a posterior for a
+changed prior: p'(c | x) ~ p(c | x) pi'(c) / pi(c). Source: ours, decisions.md, first labels.
 """
 
 from __future__ import annotations
@@ -51,11 +55,12 @@ def annotate(sample: Sample, scores: Floats, split: ClassSplit, settings: Annota
     if not np.isfinite(scores).all():
         return sample.dropped("the teacher's scores are not finite")
 
-    # 1. only the prompted novel class remains
+    # 1. only the prompted novel class remains, and is expected
     allowed = np.ones(len(split.names), dtype=bool)
     allowed[list(split.novel_ids)] = False
     allowed[target] = True
     remaining = np.where(allowed[:, None, None], scores, 0)
+    remaining[target] *= np.float32(settings.prompt_odds)
     best, total = remaining.max(0), remaining.sum(0)
     labels = remaining.argmax(0).astype(np.uint8)
 

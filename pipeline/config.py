@@ -38,6 +38,9 @@ class AnnotateSettings(Settings):
 
     min_base_score: float = Field(0.8, ge=0, le=1, description="base predictions below this softmax become 255")
     flip: bool = Field(True, description="average with the mirrored picture")
+    prompt_odds: float = Field(
+        300, ge=1, le=1e6, description="how much likelier the prompted class is than the teacher assumes; 1 = no more"
+    )
 
 
 class FilterSettings(Settings):

@@ -55,8 +55,9 @@ def test_results_change_only_with_the_version() -> None:
     east = np.array([1, 0, 0], np.float32)
 
     first = annotate.annotate(
-        Sample("boat-0000-0", "boat", "a boat", 0, np.zeros((48, 48, 3), np.uint8)), scores, SPLIT, AnnotateSettings()
-    )
+        Sample("boat-0000-0", "boat", "a boat", 0, np.zeros((48, 48, 3), np.uint8)), scores, SPLIT,
+        AnnotateSettings(prompt_odds=1),
+    )  # fmt: skip
     trusted = filtering.filter_regions(first, features, east, SPLIT, FilterSettings())
     filled = relabel.relabel(trusted, features, east, SPLIT, RelabelSettings(min_similarity=0.5))
     sharp = refine.refine(filled, Disc(), SPLIT, RefineSettings(band=0.05))

@@ -52,9 +52,19 @@ def scores_of(certain: dict[int, float], side: int = 6) -> np.ndarray:
 def test_only_the_prompted_novel_class_is_predicted() -> None:
     """A bottle in a picture of a boat is suppressed: the next best label wins."""
     scores = scores_of({BOTTLE: 0.6, BOAT: 0.3})
-    result = annotate(sample_of(), frozen(scores), SPLIT, AnnotateSettings())
+    result = annotate(sample_of(), frozen(scores), SPLIT, AnnotateSettings(prompt_odds=1))
     assert (result.labels == BOAT).all()
     assert result.reason is None
+
+
+def test_the_prompted_class_is_expected() -> None:
+    """With odds of 10 a boat of probability 0.08 beats a background of 0.7, one of 0.06 does not."""
+    scores = scores_of({BOAT: 0.08, CUP: 0.22})
+    scores[:, 3:] = scores_of({BOAT: 0.06, CUP: 0.24})[:, 3:]
+    result = annotate(sample_of(), frozen(scores), SPLIT, AnnotateSettings(prompt_odds=10))
+    assert result.labels is not None
+    assert (result.labels[:3] == BOAT).all()
+    assert (result.labels[3:] == 0).all()
 
 
 def test_uncertain_base_pixels_are_ignored_not_free() -> None:
@@ -62,7 +72,7 @@ def test_uncertain_base_pixels_are_ignored_not_free() -> None:
     scores = scores_of({CUP: 0.75, BOAT: 0.2})
     scores[:, :, 3:] = scores_of({CUP: 0.7, BOTTLE: 0.25})[:, :, 3:]  # 0.7 of the remaining 0.75
     scores[:, 0] = scores_of({BOAT: 0.5, CUP: 0.2})[:, 0]
-    result = annotate(sample_of(), scores, SPLIT, AnnotateSettings(min_base_score=0.8))
+    result = annotate(sample_of(), scores, SPLIT, AnnotateSettings(min_base_score=0.8, prompt_odds=1))
     assert result.labels is not None
     assert result.free is not None
     assert (result.labels[0] == BOAT).all()
