@@ -46,27 +46,24 @@ def reconstruction_loss(out: torch.Tensor, x: torch.Tensor, weight: torch.Tensor
     return (weight * (diff.abs() + 0.5 * diff.square())).mean() + 0.4 * edges
 
 
-def train(steps: int, *, decoder_only: bool = False, lr: float = 3e-3, first: int = 0) -> None:
-    """Train and save; resumes from its checkpoint. ``decoder_only`` polishes finished weights, latents unchanged."""
+def train(steps: int, lr: float = 3e-3) -> None:
+    """Train and save; resumes from its checkpoint."""
     torch.manual_seed(0)
-    name = "decoder" if decoder_only else "autoencoder"
     log = training.Log("autoencoder")
-    vae = AutoencoderTiny.from_pretrained(training.WEIGHTS / "generator" / "vae") if decoder_only else build()
-    vae.to(torch.float32)
-    if decoder_only:
-        vae.encoder.requires_grad_(False)
-    trained = [(n, p) for n, p in vae.named_parameters() if p.requires_grad]
-    optimiser = training.MuonAdamW(trained, lr=lr, lr_rest=lr, rest=("encoder.layers.0", "decoder.layers.0."))
+    vae = build()
+    optimiser = training.MuonAdamW(
+        vae.named_parameters(), lr=lr, lr_rest=lr, rest=("encoder.layers.0", "decoder.layers.0.")
+    )
     ema = training.Ema(vae, 0.998)
     noise = torch.Generator().manual_seed(1)
     start = 0
-    if state := training.load_checkpoint(name):
+    if state := training.load_checkpoint("autoencoder"):
         vae.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         ema.shadow = state["ema"]
         start = state["step"]
     for step in range(start, steps):
-        x, weight = draw_batch(first + step * BATCH, BATCH)
+        x, weight = draw_batch(step * BATCH, BATCH)
         with torch.autocast("cpu", torch.bfloat16):
             z = vae.encoder(x)
             level = NOISE * z.detach().float().std() * torch.rand(BATCH, 1, 1, 1, generator=noise)
@@ -77,26 +74,24 @@ def train(steps: int, *, decoder_only: bool = False, lr: float = 3e-3, first: in
         ema.update(vae, step)
         if step % 200 == 199 or step == steps - 1:
             psnr = -10 * ((out.float() - x) / 2).square().mean().log10()
-            log.write(part=name, step=step + 1, loss=round(loss.item(), 4), psnr=round(psnr.item(), 2))
+            log.write(step=step + 1, loss=round(loss.item(), 4), psnr=round(psnr.item(), 2))
             training.save_checkpoint(
-                name, {"model": vae.state_dict(), "optimiser": optimiser.state_dict(), "ema": ema.shadow,
-                       "step": step + 1}
+                "autoencoder", {"model": vae.state_dict(), "optimiser": optimiser.state_dict(), "ema": ema.shadow,
+                                "step": step + 1}
             )
     ema.swap(vae)
     vae.eval()
     with torch.no_grad():
         x, weight = draw_batch(9_000_000, 256)
         z = vae.encode(x).latents
-        out = vae.decode(z).sample
-        error = ((out - x) / 2).square()
+        error = ((vae.decode(z).sample - x) / 2).square()
         thing = (weight > 1).expand_as(error)
         log.write(
-            part=name, held_out_psnr=round(float(-10 * error.mean().log10()), 2),
+            held_out_psnr=round(float(-10 * error.mean().log10()), 2),
             object_psnr=round(float(-10 * error[thing].mean().log10()), 2),
             latent_mean=z.mean((0, 2, 3)).tolist(), latent_std=z.std((0, 2, 3)).tolist(),
         )
-    if not decoder_only:
-        vae.register_to_config(scaling_factor=round(1 / float(z.std()), 4))
+    vae.register_to_config(scaling_factor=round(1 / float(z.std()), 4))
     vae.save_pretrained(training.WEIGHTS / "generator" / "vae")
 
 
