@@ -40,6 +40,7 @@ class GfssConfig(BaseModel):
     base_dim: int = Field(64, ge=8, multiple_of=8, description="channels of the penultimate features")
     dim: int = Field(64, ge=8, multiple_of=8, description="width of the decoder")
     blocks: int = Field(4, ge=2, description="blocks of the decoder; IIR uses 6 on 900 tokens")
+    feature_dropout: float = Field(0.1, ge=0, lt=1, description="whole channels; IIR drops 0.5 in far longer training")
     train_projection: bool = Field(True, description="false: first projections stay as drawn, as published")
     seed: int = Field(0, ge=0, description="of the initial weights")
 
@@ -95,8 +96,8 @@ class GfssModel(nn.Module):
         with seeded(config.seed, "initial weights"):
             self.base_learner = BaseLearner(channels, 1 + config.base + config.novel, dim=config.base_dim)
             self.decoder = IIR(
-                channels[1] + channels[2], shots=config.shots, dim=config.dim, blocks=config.blocks,
-                train_projection=config.train_projection,
+                channels[1] + channels[2], channels[3], shots=config.shots, dim=config.dim, blocks=config.blocks,
+                feature_dropout=config.feature_dropout, train_projection=config.train_projection,
             )
         self.fusion = Fusion(1 + config.base)
         self._supports: dict[str, Tensor] | None = None

@@ -27,6 +27,9 @@ from fss_models.layers import (
     resize_labels,
 )
 
+MATCH = 6.0
+"""Weight of each plain similarity in the logit at the start of training."""
+
 
 class Seen(NamedTuple):
     """What the backbone says about pictures: f2 (P, C2, h, w), f3 (P, C3, h, w), f4 (P, C4, h, w), cam.
@@ -49,7 +52,7 @@ class SupportCode:
         f2: (P, S, C2, h, w), for the weights of the shots.
         core, local: high-level prototypes (P, S, C4).
         whole_mid_level, whole_high_level: prototypes of the whole mask in standardised f2 and f3 (P, S, C2 + C3) and
-            in f4 (P, S, C4), for the plain similarities.
+            in standardised f4 (P, S, C4), for the plain similarities.
         whole_mid, core_mid, local_mid: mid-level prototypes (P, S, d).
         threshold: tau (P, S).
         masks: bool (P, S, T) at token size.
@@ -91,6 +94,7 @@ class IIR(nn.Module):
 
     Args:
         mid: channels of f2 and f3 together.
+        high: channels of f4.
         shots: K, for the calibration of the shots' weights.
         dim: width d.
         blocks: self-attention blocks; one fewer cross-attention blocks.
@@ -100,12 +104,13 @@ class IIR(nn.Module):
     """
 
     def __init__(
-        self, mid: int, *, shots: int = 1, dim: int = 64, blocks: int = 4, dropout: float = 0.1,
+        self, mid: int, high: int, *, shots: int = 1, dim: int = 64, blocks: int = 4, dropout: float = 0.1,
         feature_dropout: float = 0.5, train_projection: bool = True,
     ) -> None:
         super().__init__()
         self.shots, self.train_projection = shots, train_projection
         self.standardise = nn.BatchNorm2d(mid, affine=False)
+        self.standardise_high = nn.BatchNorm2d(high, affine=False)
         self.project_query = nn.Sequential(nn.Conv2d(mid, dim, 1, bias=False), nn.ReLU(), nn.Dropout2d(feature_dropout))
         self.project_support = nn.Sequential(
             nn.Conv2d(mid, dim, 1, bias=False), nn.ReLU(), nn.Dropout2d(feature_dropout)
@@ -118,6 +123,9 @@ class IIR(nn.Module):
         self.aux_query = nn.ModuleList(_aux(dim) for _ in range(blocks - 1))
         self.aux_support = nn.ModuleList(_aux(dim) for _ in range(blocks - 1))
         self.head_query, self.head_support = _refine(dim, 1), _refine(dim, 1)
+        self.match = nn.Conv2d(2, 1, 1)
+        nn.init.constant_(self.match.weight, MATCH)
+        nn.init.constant_(self.match.bias, -MATCH)
         self.mix_shots = nn.ModuleList([nn.Linear(shots, 2, bias=False), nn.Linear(2, shots, bias=False)])
 
     def forward(self, query: Seen, support: Seen, masks: Tensor, query_masks: Tensor | None = None) -> Tensor:
@@ -148,8 +156,11 @@ class IIR(nn.Module):
         soft = resize(flat[:, None].float(), size)[:, 0]
         whole = masked_average(f, soft)
         core_mid, local_mid = masked_average(f, core), masked_average(f, local)
-        plain = masked_average(mid, soft), masked_average(support.f4, soft)
-        alike = similarities(mid, support.f4, *plain)
+        # standardised with what the queries have shown so far: masked pictures have statistics of their own
+        scale = self.standardise_high
+        high = (support.f4 - _as_cells(scale.running_mean)) / _as_cells(scale.running_var + scale.eps).sqrt()
+        plain = masked_average(mid, soft), masked_average(high, soft)
+        alike = similarities(mid, high, *plain)
         x = self._merged(f, whole, local_map(core_mid, local_mid, active.float()), prior, alike)
         # 4. The support stream does not depend on the query: run it once.
         tokens, aux = [], []
@@ -158,7 +169,7 @@ class IIR(nn.Module):
             if i < len(self.cross):
                 tokens.append(x)
                 aux.append(self.aux_support[i](_as_map(x, size))[:, 0])
-        logits = self.head_support(_as_map(x, size))[:, 0]
+        logits = (self.head_support(_as_map(x, size)) + self.match(alike))[:, 0]
 
         def split(y: Tensor) -> Tensor:
             return y.unflatten(0, (pairs, shots))
@@ -190,8 +201,9 @@ class IIR(nn.Module):
         maps = [local_map(code.core_mid[:, s], code.local_mid[:, s], active[:, s].float()) for s in shots]
         local = torch.einsum("ps,psdhw->pdhw", weights, torch.stack(maps, 1))
         mid = self._mid(query)
+        high = self.standardise_high(query.f4)
         alike = [
-            similarities(mid, query.f4, code.whole_mid_level[:, s], code.whole_high_level[:, s]) for s in shots
+            similarities(mid, high, code.whole_mid_level[:, s], code.whole_high_level[:, s]) for s in shots
         ]
         alike = torch.einsum("ps,pschw->pchw", weights, torch.stack(alike, 1))
         x = self._merged(self.project_query(mid), whole, local, prior, alike)
@@ -211,7 +223,7 @@ class IIR(nn.Module):
                 x = torch.stack(outputs).mean(0)
                 aux.append(self.aux_query[i](_as_map(x, size))[:, 0])
             x = x + _as_tokens(self.residual[i](_as_map(x, size)))
-        logits = self.head_query(_as_map(x, size))[:, 0]
+        logits = (self.head_query(_as_map(x, size)) + self.match(alike))[:, 0]
         return Decoded(logits, torch.stack(aux, 1), prior, torch.stack(masked).mean())
 
     def shot_weights(self, query: Tensor, support: Tensor) -> Tensor:
@@ -260,7 +272,8 @@ def similarities(mid: Tensor, f4: Tensor, p_mid: Tensor, p_high: Tensor) -> Tens
     """Give the cosines (B, 2, h, w) with the prototypes of the whole mask, at the middle levels and at the top.
 
     The prior is stretched to 0..1 in every picture, so it cannot say that the class is absent. In GFSS it mostly is,
-    and these cosines can.
+    and these cosines can. They also go straight into the logit: the blocks alone first learn what a thing is, and only
+    much later whether it is one of the class.
     """
     return torch.stack([cosine_map(mid, p_mid), cosine_map(resize(f4, mid.shape[-2:]), p_high)], 1)
 
@@ -349,6 +362,10 @@ def _refine(dim: int, out: int) -> nn.Sequential:
 
 def _aux(dim: int) -> nn.Sequential:
     return nn.Sequential(nn.BatchNorm2d(dim), nn.ReLU(), nn.Conv2d(dim, 1, 1))
+
+
+def _as_cells(x: Tensor) -> Tensor:
+    return x[None, :, None, None]
 
 
 def _as_tokens(x: Tensor) -> Tensor:

@@ -30,8 +30,8 @@ from pipeline.types import Support
 
 Progress = Callable[[int, int, dict[str, float]], None]
 SAVE_EVERY = 50
-DECODER_EVERY = 3
-"""The decoder learns in every third step: it costs twice what the base learner does, and needs fewer steps."""
+DECODER_EVERY = 2
+"""The decoder learns in every second step: it costs twice what the base learner does."""
 
 
 @dataclass(frozen=True)

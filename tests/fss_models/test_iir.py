@@ -60,7 +60,7 @@ def seen(pairs, shots, size=6, seed=0):
 def build(**settings):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return IIR(12, dim=16, blocks=3, **settings)
+        return IIR(12, 9, dim=16, blocks=3, **settings)
 
 
 def test_directional_dropout_is_for_training_only():
