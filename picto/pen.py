@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -85,7 +86,7 @@ class Pen:
 
     def stroke(self, points: Sequence[Point], width: float, colour: str = "main") -> None:
         """Draw a line of constant ``width`` with round ends and joints."""
-        for (x0, y0), (x1, y1) in zip(points[:-1], points[1:], strict=True):
+        for (x0, y0), (x1, y1) in pairwise(points):
             dx, dy = x1 - x0, y1 - y0
             length = max(float(np.hypot(dx, dy)), 1e-6)
             nx, ny = -dy / length * width / 2, dx / length * width / 2

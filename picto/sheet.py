@@ -29,7 +29,7 @@ def world_sheet() -> Image.Image:
     """Show both kinds of every class twice: 10 rows of 8 pictures, two classes a row."""
     cells = []
     for number, (name, kinds) in enumerate(FOLD_CLASSES.items()):
-        wanted = {kind: 2 for kind in kinds}
+        wanted = dict.fromkeys(kinds, 2)
         found: dict[str, list[np.ndarray]] = {kind: [] for kind in kinds}
         index = number * 1000
         while any(len(found[k]) < wanted[k] for k in kinds):

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from diffusers import AutoencoderTiny
 from scipy.ndimage import binary_dilation
-from torch.nn import functional as F
 
 from picto.recipes import training
 from picto.scenes import draw_portrait

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -104,7 +103,7 @@ def save_checkpoint(name: str, state: dict) -> None:
     CHECKPOINTS.mkdir(parents=True, exist_ok=True)
     partial = CHECKPOINTS / f"{name}.pt.partial"
     torch.save(state, partial)
-    os.replace(partial, CHECKPOINTS / f"{name}.pt")
+    partial.replace(CHECKPOINTS / f"{name}.pt")
 
 
 def load_checkpoint(name: str) -> dict | None:
