@@ -1,8 +1,8 @@
 import json
-import multiprocessing
-import os
-import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -122,52 +122,52 @@ def test_damaged_shard_is_computed_again(store, damage):
     assert store.find("images", "boat-000", RECIPE) == again
 
 
-def _compute_slowly(root, started):
-    def work(draft):
-        (draft.folder / "half.txt").write_text("half")
-        started.set()
-        time.sleep(60)
+COMPUTE_ELSEWHERE = """
+import json, sys, time
+from pathlib import Path
+from pipeline.store import RunStore
 
-    RunStore(root).compute("images", "boat-000", RECIPE, work)
+root, recipe, started, seconds = sys.argv[1:]
+
+def work(draft):
+    (draft.folder / "half.txt").write_text("half")
+    with open(started, "a") as file:
+        file.write("started;")
+    time.sleep(float(seconds))
+
+RunStore(Path(root)).compute("images", "boat-000", json.loads(recipe), work)
+"""
 
 
-def test_killed_process_frees_its_shard(store):
+def compute_elsewhere(store: RunStore, started: Path, seconds: float) -> subprocess.Popen:
+    """Another process that computes the shard, says that it has started, and takes its time."""
+    arguments = [str(store.root), json.dumps(RECIPE), str(started), str(seconds)]
+    return subprocess.Popen([sys.executable, "-c", COMPUTE_ELSEWHERE, *arguments], cwd=Path(__file__).parents[2])
+
+
+def test_killed_process_frees_its_shard(store, tmp_path):
     """After a kill -9 in the middle of a shard another process computes it whole at once."""
-    context = multiprocessing.get_context("fork")
-    started = context.Event()
-    process = context.Process(target=_compute_slowly, args=(store.root, started))
-    process.start()
-    assert started.wait(10)
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
+    started = tmp_path / "started"
+    process = compute_elsewhere(store, started, 300)
+    while not started.exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
     assert store.why("images", "boat-000", RECIPE) == "was interrupted"
     before = time.monotonic()
     record = store.compute("images", "boat-000", RECIPE, write_two)
-    assert time.monotonic() - before < 5
+    assert time.monotonic() - before < 60
     assert "half.txt" not in record.files
 
 
-def _count_and_compute(root, counter):
-    def work(draft):
-        with counter.get_lock():
-            counter.value += 1
-        time.sleep(0.3)
-        write_two(draft)
-
-    RunStore(root).compute("images", "boat-000", RECIPE, work)
-
-
-def test_two_live_processes_do_not_compute_one_shard(store):
+def test_two_live_processes_do_not_compute_one_shard(store, tmp_path):
     """The second process waits for the first and takes its result."""
-    context = multiprocessing.get_context("fork")
-    counter = context.Value("i", 0)
-    processes = [context.Process(target=_count_and_compute, args=(store.root, counter)) for _ in range(3)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(20)
-    assert counter.value == 1
-    assert [process.exitcode for process in processes] == [0, 0, 0]
+    started = tmp_path / "started"
+    processes = [compute_elsewhere(store, started, 0.5) for _ in range(3)]
+    assert [process.wait(120) for process in processes] == [0, 0, 0]
+    assert started.read_text() == "started;"
+
 
 
 def test_scratch_outlives_a_failure_and_goes_with_success(store):
