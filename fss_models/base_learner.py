@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fss_models.backbones import Levels
 from fss_models.layers import resize
@@ -62,24 +61,8 @@ class BaseLearner(nn.Module):
         new classes.
         """
         old = self.classifier
-        new = nn.Conv2d(old.in_channels, old.out_channels + novel, 1).to(old.weight)
+        new = nn.utils.skip_init(nn.Conv2d, old.in_channels, old.out_channels + novel, 1).to(old.weight)
         start = torch.log(torch.tensor(10.0 * novel))
         new.weight.copy_(torch.cat([old.weight, old.weight[:1].expand(novel, -1, -1, -1)]))
         new.bias.copy_(torch.cat([old.bias, (old.bias[:1] - start).expand(novel)]))
         self.classifier = new
-
-
-def hidden_as_background(logits: Tensor, hidden: Tensor) -> Tensor:
-    """Give log probabilities as if some labels had always been background.
-
-    Args:
-        logits: (B, L, ...).
-        hidden: bool (L,), never True for background.
-
-    Returns:
-        Log probabilities (B, L, ...); those of hidden labels are -inf, their mass is the background's.
-    """
-    log = F.log_softmax(logits, dim=1)
-    background = torch.logsumexp(torch.cat([log[:, :1], log[:, hidden]], 1), 1, keepdim=True)
-    rest = log[:, 1:].masked_fill(hidden[1:].view(1, -1, *[1] * (log.ndim - 2)), float("-inf"))
-    return torch.cat([background, rest], 1)

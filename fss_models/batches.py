@@ -40,23 +40,19 @@ class Batch:
 
 
 class TeacherBatches:
-    """Episodes of base classes, but for those held out from the decoder.
+    """Episodes of base classes.
 
     Args:
         base: base pictures, novel hidden.
         classes: B.
-        held_out: base labels that no episode is about.
         size: pictures a step, 2 E.
         side: side of the pictures of a batch in pixels.
         seed: of every draw.
     """
 
-    def __init__(
-        self, base: Labelled, classes: int, held_out: tuple[int, ...], size: int, side: int, seed: int
-    ) -> None:
+    def __init__(self, base: Labelled, classes: int, size: int, side: int, seed: int) -> None:
         self.base, self.side, self.seed, self.episodes = base, side, seed, max(size // 2, 1)
-        labels = tuple(c for c in range(1, 1 + classes) if c not in held_out)
-        self.sampler = EpisodeSampler(base.counts, labels, seed=seed)
+        self.sampler = EpisodeSampler(base.counts, tuple(range(1, 1 + classes)), seed=seed)
 
     def __call__(self, step: int) -> Batch:
         """Draw the batch of a step."""
@@ -84,7 +80,7 @@ class FinalBatches:
 
     def __init__(
         self, base: Labelled, supports: Labelled, synthetic: Labelled | None, classes: int, size: int, side: int,
-        seed: int, share: float,
+        seed: int, share: float = 0.0,
     ) -> None:
         self.base, self.supports, self.synthetic = base, supports, synthetic
         self.side, self.seed, self.share, self.episodes = side, seed, share, max(size // 2, 2)

@@ -1,4 +1,4 @@
-"""Training: the teacher on base pictures, the final model on base, supports and synthetic pictures.
+"""Training: the teacher on base pictures and supports, the final model on synthetic pictures too.
 
 Every draw belongs to (seed, step), so that a training that was killed and resumed gives the same weights.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,6 @@ from fss_models import build_model
 from fss_models.backbones import Backbone
 from fss_models.batches import Batch, FinalBatches, TeacherBatches
 from fss_models.data import Arrays, Labelled
-from fss_models.fusing import fit_fusion
 from fss_models.gfss import GfssConfig, GfssModel
 from fss_models.layers import rate_factor, resize
 from fss_models.optimiser import Optimiser
@@ -30,8 +29,11 @@ from pipeline.types import Support
 
 Progress = Callable[[int, int, dict[str, float]], None]
 SAVE_EVERY = 50
-DECODER_EVERY = 2
-"""The decoder learns in every second step: it costs twice what the base learner does."""
+DECODER_EVERY = {"teacher": 2, "adapt": 4, "final": 4}
+"""Phase -> the decoder learns in every so-many-th step, since it costs twice what the base learner does."""
+
+LATE_RATE = 0.5
+"""Peak rate of the phases that start from trained weights, as a fraction."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,13 @@ class Place:
     folder: Path | None = None
     progress: Progress | None = None
     device: str = "cpu"
+
+    def part(self, done: int, total: int) -> Place:
+        """Give the place of a part of a training: progress counts from ``done`` of ``total``."""
+        if self.progress is None:
+            return self
+        whole = self.progress
+        return replace(self, progress=lambda step, _, losses: whole(done + step, total, losses))
 
 
 class Step(nn.Module):
@@ -115,28 +124,31 @@ def train_teacher(
     place: Place | None = None,
     backbone: Backbone | None = None,
 ) -> GfssModel:
-    """Train base learner and decoder on base pictures, fit the fusion, take the supports.
-
-    A fifth of the base classes is never shown to the decoder: on these, as if they were novel, the fusion is fitted.
+    """Train base learner and decoder on base pictures, then give the base learner novel outputs from the supports.
 
     Args:
         base: base pictures, novel pixels hidden as background.
         supports: of the N novel classes, in the order of their split ids.
         config: the network.
-        settings: steps, batch and rate.
+        settings: steps, batch and rate; the second phase has a third as many steps as the first.
         seed: of every draw.
         place: see `Place`.
         backbone: given where several models share one.
     """
     place = place or Place()
+    first, second = settings.base_steps, max(settings.base_steps // 3, 1)
     model = build_model(config, backbone).to(place.device)
-    rng = np.random.default_rng(seed)
-    held_out = tuple(sorted(int(c) for c in rng.choice(np.arange(1, 1 + config.base), max(1, config.base // 5), False)))
     side = base[0][0].shape[0]
-    batches = TeacherBatches(base, config.base, held_out, settings.batch, side, seed)
-    _run(Step(model, final=False), batches, settings.base_steps, settings.lr, seed, place, "teacher")
-    fit_fusion(model, base, held_out, seed=seed)
+    # 1. Base classes.
+    batches = TeacherBatches(base, config.base, settings.batch, side, seed)
+    _run(Step(model, final=False), batches, first, settings.lr, seed, place.part(0, first + second), "teacher")
+    # 2. Novel classes from their supports.
     model.set_supports(supports)
+    labelled = label_supports(model, supports)
+    model.grow(len(supports))
+    novel = FinalBatches(base, labelled, None, config.base, settings.batch, side, seed)
+    late = place.part(first, first + second)
+    _run(Step(model, final=True), novel, second, settings.lr * LATE_RATE, seed, late, "adapt")
     return model.eval()
 
 
@@ -150,7 +162,7 @@ def train_final(
     seed: int = 0,
     place: Place | None = None,
 ) -> GfssModel:
-    """Train the final model from the teacher, on base pictures and supports, with or without synthetic pictures.
+    """Train on from the teacher, on base pictures and supports, with or without synthetic pictures.
 
     Args:
         teacher: left as it is.
@@ -165,18 +177,13 @@ def train_final(
     model = build_model(teacher.config, teacher.backbone).to(place.device)
     model.load_state_dict(teacher.state_dict())
     model.set_supports(supports)
-    model.grow(len(supports))
-    model.to(place.device)
     labelled = label_supports(teacher, supports)
     side = base[0][0].shape[0]
     batches = FinalBatches(
         base, labelled, synthetic, teacher.config.base, settings.batch, side, seed, settings.synthetic_share
     )
     step = Step(model, final=True, synthetic_weight=settings.synthetic_weight)
-    _run(step, batches, settings.final_steps, settings.lr * 0.5, seed, place, "final")
-    with torch.no_grad():
-        model.fusion.offsets.zero_()
-        model.fusion.weights.fill_(1)
+    _run(step, batches, settings.final_steps, settings.lr * LATE_RATE, seed, place, "final")
     return model.eval()
 
 
@@ -228,7 +235,7 @@ def _run(
     wrapped = accelerator.prepare(step_module).train()
     for step in range(start, steps):
         with seeded(seed, name, "dropout", step):
-            losses = wrapped(batches(step).to(accelerator.device), decode=step % DECODER_EVERY == 0)
+            losses = wrapped(batches(step).to(accelerator.device), decode=step % DECODER_EVERY[name] == 0)
         accelerator.backward(losses["loss"])
         accelerator.clip_grad_norm_(optimiser.parameters, 1.0)
         optimiser.step(rate_factor(step, steps))

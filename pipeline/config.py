@@ -81,8 +81,8 @@ class ModelSettings(Settings):
 class TrainSettings(Settings):
     """Training of the teacher and of the final model; picto's values were measured, see docs/log.md."""
 
-    base_steps: int = Field(500, ge=1, description="steps of the teacher's base learner and decoder")
-    final_steps: int = Field(400, ge=1, description="steps of the final model, with or without synthetic data")
+    base_steps: int = Field(300, ge=1, description="steps of the teacher's base learner and decoder")
+    final_steps: int = Field(200, ge=1, description="steps of the final model, with or without synthetic data")
     batch: int = Field(8, ge=1, description="pictures a step")
     lr: float = Field(1e-2, gt=0, description="peak learning rate")
     synthetic_share: float = Field(0.5, ge=0, le=1, description="chance that a novel picture of a step is synthetic")

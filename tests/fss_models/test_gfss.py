@@ -4,7 +4,7 @@ import torch
 
 from fss_models import build_model
 from fss_models.backbones import Backbone
-from fss_models.base_learner import BaseLearner, hidden_as_background
+from fss_models.base_learner import BaseLearner
 from fss_models.gfss import Fusion, GfssConfig, GfssModel
 from fss_models.teacher import GfssTeacher
 from pipeline.errors import InputError
@@ -36,15 +36,6 @@ def test_growing_keeps_old_outputs(backbone, pictures):
     torch.testing.assert_close(new[:, :5], old)
     p = new.softmax(1)
     torch.testing.assert_close(p[:, 5:].sum(1), p[:, 0] / 10)
-
-
-def test_hidden_labels_count_as_background():
-    """The mass of hidden labels moves to the background and nothing is lost."""
-    logits = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0))
-    p = hidden_as_background(logits, torch.tensor([False, True, False, True])).exp()
-    torch.testing.assert_close(p[:, 0], logits.softmax(1)[:, [0, 1, 3]].sum(1))
-    assert p[:, [1, 3]].max() == 0
-    torch.testing.assert_close(p.sum(1), torch.ones(2, 3))
 
 
 def test_probabilities(model, pictures):

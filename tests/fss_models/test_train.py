@@ -56,7 +56,7 @@ def test_resumed_run_equals_undisturbed(base_set, supports, tiny_config, backbon
         base_set, supports, tiny_config, SETTINGS, seed=1, backbone=backbone,
         place=Place(tmp_path, lambda step, total, losses: told.append((step, total))),
     )
-    assert told == [(3, 4), (4, 4)]
+    assert told == [(3, 5), (4, 5), (5, 5)]
     assert equal(resumed, teacher)
     lines = [json.loads(line) for line in (tmp_path / "teacher.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
