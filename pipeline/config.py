@@ -46,7 +46,7 @@ class AnnotateSettings(Settings):
 class FilterSettings(Settings):
     """APF. Source: systems.md 4.4."""
 
-    min_similarity: float = Field(0.6, ge=-1, le=1, description="lambda: keep a region at or above this cosine")
+    min_similarity: float = Field(0.2, ge=-1, le=1, description="lambda: keep a region at or above this cosine")
     min_area: float = Field(0.001, ge=0, le=1, description="smaller regions become free, as a fraction of the picture")
     centre: bool = Field(True, description="subtract the mean base feature before the cosine")
     enabled: bool = True
@@ -56,7 +56,7 @@ class RelabelSettings(Settings):
     """APR. Source: systems.md 4.5."""
 
     blend: float = Field(0.5, ge=0, le=1, description="beta: 1 = support prototype, 0 = the picture's own")
-    min_similarity: float = Field(0.6, ge=-1, le=1, description="claim a free pixel at or above this cosine")
+    min_similarity: float = Field(0.5, ge=-1, le=1, description="claim a free pixel at or above this cosine")
     enabled: bool = True
 
 
@@ -64,7 +64,7 @@ class RefineSettings(Settings):
     """SABR. Source: systems.md 4.6."""
 
     model: str = Field("picto", description="picto, or vit_b=PATH, vit_l=PATH, vit_h=PATH")
-    band: float = Field(0.01, gt=0, le=0.25, description="half-width of the band, fraction of the longer side")
+    band: float = Field(0.04, gt=0, le=0.25, description="half-width of the band, fraction of the longer side")
     min_overlap: float = Field(0.5, ge=0, le=1, description="skip a region whose IoU with SAM's mask is below this")
     pad: float = Field(0.006, ge=0, le=0.5, description="padding of the box, fraction of the longer side")
     min_area: float = Field(0.001, ge=0, le=1, description="smaller regions, as a fraction, are not shown to SAM")
