@@ -88,11 +88,11 @@ def test_backbone_knows_the_pretraining_kinds():
 def test_sam_cuts_things_out_of_their_boxes(classes):
     """Box prompts find the visible mask, of classes never seen too, and the predicted IoU follows the true one.
 
-    This catches broken weights; how good they are is measured by the recipe, on twenty times as many scenes.
+    This catches broken weights; how good they are is measured by the recipe, on five times as many scenes.
     """
     predictor = load_segment_anything().SamPredictor(load_small_sam(WEIGHTS / "sam"))
     reached, believed = [], []
-    for i in range(25):
+    for i in range(100):
         scene = draw_scene(scene_rng("tuning", i), classes)
         predictor.set_image(scene.picture)
         for thing in scene.things:
@@ -101,5 +101,5 @@ def test_sam_cuts_things_out_of_their_boxes(classes):
             assert masks.shape == (1, 64, 64)
             reached.append((masks[0] & thing.mask).sum() / (masks[0] | thing.mask).sum())
             believed.append(scores[0])
-    assert np.mean(reached) > 0.8
+    assert np.mean(reached) > 0.84
     assert np.corrcoef(reached, believed)[0, 1] > 0.5
