@@ -123,6 +123,7 @@ def train_teacher(
     seed: int = 0,
     place: Place | None = None,
     backbone: Backbone | None = None,
+    adapt: bool = True,
 ) -> GfssModel:
     """Train base learner and decoder on base pictures, then give the base learner novel outputs from the supports.
 
@@ -134,9 +135,11 @@ def train_teacher(
         seed: of every draw.
         place: see `Place`.
         backbone: given where several models share one.
+        adapt: false leaves the second phase out; the features have then never seen a support, which is what
+            `evaluate.prototype_matching` should stand on.
     """
     place = place or Place()
-    first, second = settings.base_steps, max(settings.base_steps // 3, 1)
+    first, second = settings.base_steps, max(settings.base_steps // 3, 1) if adapt else 0
     model = build_model(config, backbone).to(place.device)
     side = base[0][0].shape[0]
     # 1. Base classes.
@@ -144,6 +147,8 @@ def train_teacher(
     _run(Step(model, final=False), batches, first, settings.lr, seed, place.part(0, first + second), "teacher")
     # 2. Novel classes from their supports.
     model.set_supports(supports)
+    if not adapt:
+        return model.eval()
     labelled = label_supports(model, supports)
     model.grow(len(supports))
     novel = FinalBatches(base, labelled, None, config.base, settings.batch, side, seed)
