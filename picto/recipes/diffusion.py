@@ -186,6 +186,7 @@ def train(samples: int) -> None:
 def export(tokenizer: CLIPTokenizer, text: CLIPTextModel, unet: UNet2DConditionModel, vae: AutoencoderTiny) -> None:
     """Write the whole pipeline to ``picto/weights/generator`` in half precision; the models stay as they are."""
     vae, text, unet = (copy.deepcopy(part).half() for part in (vae, text, unet))
+    vae._internal_dict = {k: v for k, v in vae.config.items() if k != "_name_or_path"}  # a path of the machine
     pipeline = StableDiffusionPipeline(
         vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=build_scheduler(),
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
