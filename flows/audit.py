@@ -41,7 +41,7 @@ def audit(config: Config, pictures: int) -> list[dict[str, Any]]:
     record = train_teacher_stage(config, data)
     folder = store_of(config).folder(record)
     teacher, refiner = wiring.teacher_of(config, record), wiring.refiner_of(config)
-    prototypes, mean = wiring.guides_of(config, folder)
+    prototypes = wiring.prototypes_of(config, folder)
     experiment, split = config.experiment, split_of(config)
 
     truths: list[Mask] = []
@@ -49,11 +49,13 @@ def audit(config: Config, pictures: int) -> list[dict[str, Any]]:
     todo = labelled_pictures(config, pictures)
     for start in range(0, len(todo), _BATCH):
         part = todo[start : start + _BATCH]
-        features, scores = look_twice(teacher, [s.picture for s, _ in part], flip=experiment.annotate.flip)
+        shown = [s.picture for s, _ in part]
+        features = wiring.seen_features(config, teacher, shown)
+        _, scores = look_twice(teacher, shown, flip=experiment.annotate.flip)
         for (bare, truth), f, p in zip(part, features, scores, strict=True):
             first = annotate(bare, p, split, experiment.annotate)
-            trusted = filter_regions(first, f, prototypes[bare.name], split, experiment.filter, mean)
-            filled = relabel(trusted, f, prototypes[bare.name], split, experiment.relabel, mean)
+            trusted = filter_regions(first, f, prototypes[bare.name], split, experiment.filter)
+            filled = relabel(trusted, f, prototypes[bare.name], split, experiment.relabel)
             sharp = refine(filled, refiner, split, experiment.refine)
             for stage, sample in zip(STAGES, (first, trusted, filled, sharp), strict=True):
                 samples[stage].append(sample)

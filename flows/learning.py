@@ -13,16 +13,12 @@ import numpy as np
 from flows import steps, wiring
 from flows.data import DataFolder, DataSets, read_supports, split_of, store_of
 from flows.progress import tell
-from pipeline.annotate import look_twice
 from pipeline.config import Config
 from pipeline.hashing import hash_files
 from pipeline.store import Draft, StageRecord
 
 if TYPE_CHECKING:
     from fss_models.data import VocFolder
-
-MEAN_PICTURES = 200
-"""Base pictures that the mean feature is taken over."""
 
 
 def train_teacher_stage(config: Config, data: DataSets) -> StageRecord:
@@ -32,7 +28,6 @@ def train_teacher_stage(config: Config, data: DataSets) -> StageRecord:
 
     def work(draft: Draft) -> None:
         from fss_models.gfss import GfssConfig
-        from fss_models.teacher import GfssTeacher
         from fss_models.train import train_teacher
 
         backbone = wiring.backbone_path(experiment.teacher.backbone)
@@ -45,11 +40,7 @@ def train_teacher_stage(config: Config, data: DataSets) -> StageRecord:
             base, read_supports(config), network, experiment.train, seed=experiment.seed,
             place=_place(config, draft, step), backbone=wiring.load_backbone(backbone),
         )  # fmt: skip
-        look = GfssTeacher(model)
-        pictures = [base[i][0] for i in range(min(len(base), MEAN_PICTURES))]
-        features = [look_twice(look, [p], flip=experiment.annotate.flip)[0].mean((0, 2, 3)) for p in pictures]
-        np.save(draft.folder / wiring.MEAN_FEATURE, np.mean(features, axis=0).astype(np.float32))
-        _keep(model, draft, (wiring.MEAN_FEATURE,))
+        _keep(model, draft)
 
     return _computed(config, step, work)
 
@@ -126,10 +117,10 @@ def _place(config: Config, draft: Draft, step: steps.Step) -> Any:
     return Place(draft.scratch, progress, wiring.device_of(config))
 
 
-def _keep(model: Any, draft: Draft, more: tuple[str, ...] = ()) -> None:
+def _keep(model: Any, draft: Draft) -> None:
     """Write a model; its content is its weights, since its config names a folder of this machine."""
     model.save(draft.folder)
     weights = [p.name for p in draft.folder.glob("*.safetensors")]
-    draft.content = hash_files(draft.folder, [*weights, *more])
+    draft.content = hash_files(draft.folder, weights)
     for log in Path(draft.scratch).glob("*.jsonl"):
         shutil.copyfile(log, draft.folder / log.name)

@@ -41,20 +41,22 @@ def write_run(config: Config, name: str, records: Sequence[StageRecord]) -> Path
         stage: {r.shard: {"fingerprint": r.fingerprint, "content": r.content} for r in records if r.stage == stage}
         for stage in CHAIN
     }
-    folder = _same_run(runs, lineage, config)
-    if folder is None:
-        folder = runs / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
-        partial = folder.with_name(folder.name + ".partial")
-        partial.mkdir(parents=True)
-        (partial / "experiment.yaml").write_text(dump_config(config))
-        (partial / "lineage.json").write_text(json.dumps(lineage, indent=1))
-        (partial / "scores.json").write_text(json.dumps(scores_of(config, records), indent=1))
-        _link_results(config, records, partial)
-        write_sheets(store_of(config), records, partial / "report")
-        partial.rename(folder)
-    latest = runs / "latest"
-    latest.unlink(missing_ok=True)
-    latest.symlink_to(folder.name)
+    with store_of(config).lock("runs"):  # one writer at a time, so that what lies in new.partial was interrupted
+        folder = _same_run(runs, lineage, config)
+        if folder is None:
+            folder = runs / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
+            partial = runs / "new.partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            (partial / "experiment.yaml").write_text(dump_config(config))
+            (partial / "lineage.json").write_text(json.dumps(lineage, indent=1))
+            (partial / "scores.json").write_text(json.dumps(scores_of(config, records), indent=1))
+            _link_results(config, records, partial)
+            write_sheets(store_of(config), records, partial / "report")
+            partial.rename(folder)
+        latest = runs / "latest"
+        latest.unlink(missing_ok=True)
+        latest.symlink_to(folder.name)
     return folder
 
 

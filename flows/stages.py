@@ -77,9 +77,9 @@ def filter_and_relabel_shard(
     features = _Features(config, first, teacher)
 
     def filtering(draft: Draft) -> None:
-        prototypes, mean = wiring.guides_of(config, store.folder(teacher))
+        prototypes = wiring.prototypes_of(config, store.folder(teacher))
         samples = [
-            filter_regions(s, features.of[s.id], prototypes[s.name], split, experiment.filter, mean)
+            filter_regions(s, features.of[s.id], prototypes[s.name], split, experiment.filter)
             for s in store.samples(first)
         ]
         _write_labels(config, draft, samples, first)
@@ -87,9 +87,9 @@ def filter_and_relabel_shard(
     trusted = _compute(config, steps.filter_step(config, first, teacher), filtering)
 
     def relabelling(draft: Draft) -> None:
-        prototypes, mean = wiring.guides_of(config, store.folder(teacher))
+        prototypes = wiring.prototypes_of(config, store.folder(teacher))
         samples = [
-            relabel(s, features.of[s.id], prototypes[s.name], split, experiment.relabel, mean)
+            relabel(s, features.of[s.id], prototypes[s.name], split, experiment.relabel)
             for s in store.samples(trusted)
         ]
         _write_labels(config, draft, samples, trusted)
@@ -135,8 +135,7 @@ class _Features:
         """Sample id -> features, float32 (C, h, w)."""
         config, record, teacher = self._arguments
         samples = store_of(config).samples(record)
-        pictures = [s.picture for s in samples]
-        features, _ = look_twice(wiring.teacher_of(config, teacher), pictures, flip=config.experiment.annotate.flip)
+        features = wiring.seen_features(config, wiring.teacher_of(config, teacher), [s.picture for s in samples])
         return {s.id: f for s, f in zip(samples, features, strict=True)}
 
 

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from flows.data import read_supports, store_of
 from flows.weights import resolve
 from pipeline.annotate import look_twice
 from pipeline.config import Config
 from pipeline.errors import InputError
-from pipeline.prototypes import support_prototype
+from pipeline.prototypes import centred, support_prototype
 from pipeline.store import StageRecord
-from pipeline.types import BoundaryRefiner, Floats, ImageGenerator, Teacher
+from pipeline.types import BoundaryRefiner, Floats, ImageGenerator, Picture, Teacher
 from prompts.agents import GrammarAgent, PromptAgent, TextEncoder
 from prompts.vocabulary import load_vocabulary
 
 if TYPE_CHECKING:
     from pipeline.backends.stable_diffusion import DiffusionGenerator
-
-MEAN_FEATURE = "mean_feature.npy"
-"""File of a teacher's shard: its mean feature over base pictures."""
 
 
 def device_of(config: Config) -> str:
@@ -62,8 +58,8 @@ def teacher_of(config: Config, record: StageRecord) -> Teacher:
 
 
 @lru_cache(maxsize=2)
-def guides_of(config: Config, folder: Path) -> tuple[dict[str, Floats], Floats | None]:
-    """Give what APF and APR compare with: the prototype of every novel class, and the mean base feature or None.
+def prototypes_of(config: Config, folder: Path) -> dict[str, Floats]:
+    """Give what APF and APR compare with: the prototype of every novel class, from features as `seen_features` gives.
 
     Args:
         config: names the supports.
@@ -72,16 +68,21 @@ def guides_of(config: Config, folder: Path) -> tuple[dict[str, Floats], Floats |
     Raises:
         InputError: a support's mask is empty.
     """
-    mean = np.load(folder / MEAN_FEATURE) if config.experiment.filter.centre else None
     teacher = _teacher(folder, backbone_path(config.experiment.teacher.backbone), device_of(config))
     prototypes = {}
     for support in read_supports(config):
-        features = [look_twice(teacher, [p], flip=config.experiment.annotate.flip)[0][0] for p in support.pictures]
-        prototype = support_prototype(features, support.masks, mean)
+        features = [seen_features(config, teacher, [picture])[0] for picture in support.pictures]
+        prototype = support_prototype(features, support.masks)
         if prototype is None:
             raise InputError(f"the masks of the supports of {support.name!r} are empty: choose other supports")
         prototypes[support.name] = prototype
-    return prototypes, mean
+    return prototypes
+
+
+def seen_features(config: Config, teacher: Teacher, pictures: Sequence[Picture]) -> list[Floats]:
+    """Give the teacher's features of pictures, N maps (C, h, w), centred where the config says so."""
+    features, _ = look_twice(teacher, pictures, flip=config.experiment.annotate.flip)
+    return [centred(f) if config.experiment.filter.centre else f for f in features]
 
 
 def backbone_path(name: str) -> str:

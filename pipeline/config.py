@@ -39,16 +39,21 @@ class AnnotateSettings(Settings):
     min_base_score: float = Field(0.8, ge=0, le=1, description="base predictions below this softmax become 255")
     flip: bool = Field(True, description="average with the mirrored picture")
     prompt_odds: float = Field(
-        300, ge=1, le=1e6, description="how much likelier the prompted class is than the teacher assumes; 1 = no more"
+        0, ge=0, le=1e6, description="how much likelier the prompted class is than the teacher assumes; 1: no more; "
+        "0: estimated in every picture from its own log odds"
     )
 
 
 class FilterSettings(Settings):
     """APF. Source: systems.md 4.4."""
 
-    min_similarity: float = Field(0.2, ge=-1, le=1, description="lambda: keep a region at or above this cosine")
-    min_area: float = Field(0.001, ge=0, le=1, description="smaller regions become free, as a fraction of the picture")
-    centre: bool = Field(True, description="subtract the mean base feature before the cosine")
+    min_similarity: float = Field(0.3, ge=-1, le=1, description="lambda: keep a region at or above this cosine")
+    min_area: float = Field(0.001, ge=0, le=1, description="smaller components become free, fraction of the picture")
+    part: float = Field(
+        0.0625, gt=0, le=1, description="components are cut into squares of this side, fraction of the longer side; "
+        "1: judged whole, as published"
+    )
+    centre: bool = Field(True, description="subtract every picture's own mean feature before APF's and APR's cosine")
     enabled: bool = True
 
 
@@ -56,7 +61,7 @@ class RelabelSettings(Settings):
     """APR. Source: systems.md 4.5."""
 
     blend: float = Field(0.5, ge=0, le=1, description="beta: 1 = support prototype, 0 = the picture's own")
-    min_similarity: float = Field(0.5, ge=-1, le=1, description="claim a free pixel at or above this cosine")
+    min_similarity: float = Field(0.2, ge=-1, le=1, description="claim a free pixel at or above this cosine")
     enabled: bool = True
 
 
@@ -64,7 +69,7 @@ class RefineSettings(Settings):
     """SABR. Source: systems.md 4.6."""
 
     model: str = Field("picto", description="picto, or vit_b=PATH, vit_l=PATH, vit_h=PATH")
-    band: float = Field(0.04, gt=0, le=0.25, description="half-width of the band, fraction of the longer side")
+    band: float = Field(0.08, gt=0, le=0.25, description="half-width of the band, fraction of the longer side")
     min_overlap: float = Field(0.5, ge=0, le=1, description="skip a region whose IoU with SAM's mask is below this")
     pad: float = Field(0.006, ge=0, le=0.5, description="padding of the box, fraction of the longer side")
     min_area: float = Field(0.001, ge=0, le=1, description="smaller regions, as a fraction, are not shown to SAM")

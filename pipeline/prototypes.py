@@ -1,9 +1,9 @@
 """Prototypes: the mean feature of a region, as a unit vector.
 
 Source: Syn4Seg, APF: mu_k = sum_j sum_p 1[M_j(p) = k] f_j(p) / sum_j sum_p 1[M_j(p) = k], mu^_k = mu_k / ||mu_k||.
-Features are coarser than masks; a cell weighs as many pixels of the mask as lie in it. ``mean`` is the mean feature
-of base pictures; features that passed a ReLU all point the same way until it is subtracted. A prototype and the
-features that it is compared with must be centred alike.
+Features are coarser than masks; a cell weighs as many pixels of the mask as lie in it. Features that passed a ReLU
+all point the same way until a mean is subtracted (`centred`); a prototype and the features that it is compared with
+must be treated alike.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ def unit(vectors: Floats, axis: int = 0) -> Floats:
     return np.asarray(vectors / np.maximum(length, _TINY), dtype=np.float32)
 
 
-def masked_mean(features: Floats, mask: Mask, mean: Floats | None = None) -> Floats | None:
-    """Give the mean feature (C,) under a mask, or None where the mask is empty.
+def centred(features: Floats) -> Floats:
+    """Subtract from features (C, h, w) their own mean over the picture.
 
-    Args:
-        features: float32 (C, h, w).
-        mask: bool (H, W).
-        mean: float32 (C,), subtracted from the features.
+    What a picture shows everywhere (its style, the generator's hand, mere ReLU) says nothing about a region of it.
+    Source: ours, decisions.md, centring.
     """
+    return features - features.mean((1, 2), keepdims=True, dtype=np.float32)
+
+
+def masked_mean(features: Floats, mask: Mask) -> Floats | None:
+    """Give the mean feature (C,) of features, float32 (C, h, w), under a mask, bool (H, W); None where it is empty."""
     if not mask.any():
         return None
-    return _centred(_weighted_sum(features, mask) / np.float32(mask.sum()), mean)
+    return np.asarray(_weighted_sum(features, mask) / np.float32(mask.sum()), dtype=np.float32)
 
 
-def support_prototype(
-    features: Sequence[Floats], masks: Sequence[Mask], mean: Floats | None = None
-) -> Floats | None:
+def support_prototype(features: Sequence[Floats], masks: Sequence[Mask]) -> Floats | None:
     """Give the prototype (C,) of a class over all pixels of all its S supports, a unit vector.
 
     Args:
         features: S maps, float32 (C, h, w).
         masks: S masks, bool (H, W).
-        mean: float32 (C,), subtracted from the features.
 
     Returns:
         None where all masks are empty.
@@ -54,7 +54,7 @@ def support_prototype(
     if area == 0:
         return None
     total = np.sum([_weighted_sum(f, m) for f, m in zip(features, masks, strict=True)], axis=0)
-    return unit(_centred(total / np.float32(area), mean))
+    return unit(total / np.float32(area))
 
 
 def cosine(vector: Floats | None, prototype: Floats) -> float:
@@ -62,16 +62,11 @@ def cosine(vector: Floats | None, prototype: Floats) -> float:
     return -1.0 if vector is None else float(unit(vector) @ prototype)
 
 
-def cosine_map(features: Floats, prototype: Floats, mean: Floats | None = None) -> Floats:
+def cosine_map(features: Floats, prototype: Floats) -> Floats:
     """Give the cosine (h, w) of every cell of features (C, h, w) to a unit prototype (C,)."""
-    centred = features if mean is None else features - mean[:, None, None]
-    return np.tensordot(prototype, unit(centred), axes=1).astype(np.float32)
+    return np.tensordot(prototype, unit(features), axes=1).astype(np.float32)
 
 
 def _weighted_sum(features: Floats, mask: Mask) -> Floats:
     shares = cell_shares(mask, (features.shape[1], features.shape[2]))
     return np.tensordot(features, shares, axes=2).astype(np.float32)
-
-
-def _centred(vector: Floats, mean: Floats | None) -> Floats:
-    return vector if mean is None else vector - mean

@@ -17,6 +17,22 @@ def components(mask: Mask) -> list[Mask]:
     return [numbered == i for i in range(1, count + 1)]
 
 
+def squares(mask: Mask, side: int) -> list[Mask]:
+    """Split a mask, bool (H, W), along a grid of squares of ``side`` pixels, from the upper left corner.
+
+    The parts are disjoint, none is empty, and together they are the mask; a side as long as the picture splits nothing.
+    """
+    parts = []
+    for top in range(0, mask.shape[0], side):
+        for left in range(0, mask.shape[1], side):
+            window = (slice(top, top + side), slice(left, left + side))
+            if mask[window].any():
+                part = np.zeros_like(mask)
+                part[window] = mask[window]
+                parts.append(part)
+    return parts
+
+
 def tight_box(mask: Mask, pad: int = 0) -> tuple[int, int, int, int]:
     """Give the box of a mask, bool (H, W), that is not empty.
 

@@ -16,12 +16,10 @@ from pipeline.prototypes import cosine_map, masked_mean, unit
 from pipeline.regions import enlarge
 from pipeline.types import Floats, Mask, Sample
 
-VERSION = 1
+VERSION = 2
 
 
-def blended_prototype(
-    prototype: Floats, features: Floats, seeds: Mask, blend: float, mean: Floats | None = None
-) -> Floats:
+def blended_prototype(prototype: Floats, features: Floats, seeds: Mask, blend: float) -> Floats:
     """Give mu~ (C,): the blend of the support prototype and the picture's own, a unit vector.
 
     Args:
@@ -29,21 +27,15 @@ def blended_prototype(
         features: of the picture, float32 (C, h, w).
         seeds: its pixels kept for the class, bool (H, W).
         blend: beta; 1 gives the support prototype, 0 the picture's own.
-        mean: mean base feature (C,), or None.
     """
-    local = masked_mean(features, seeds, mean)
+    local = masked_mean(features, seeds)
     if local is None or not local.any():
         return prototype
     return unit(np.float32(blend) * prototype + np.float32(1 - blend) * unit(local))
 
 
 def relabel(
-    sample: Sample,
-    features: Floats,
-    prototype: Floats,
-    split: ClassSplit,
-    settings: RelabelSettings,
-    mean: Floats | None = None,
+    sample: Sample, features: Floats, prototype: Floats, split: ClassSplit, settings: RelabelSettings
 ) -> Sample:
     """Give free pixels that resemble the sample's class its label.
 
@@ -52,10 +44,9 @@ def relabel(
     Args:
         sample: filtered.
         features: of its picture, float32 (C, h, w).
-        prototype: unit vector (C,) of the sample's class, centred with the same ``mean``.
+        prototype: unit vector (C,) of the sample's class, from features treated alike.
         split: base and novel classes.
         settings: see `RelabelSettings`.
-        mean: mean base feature (C,), or None.
 
     Returns:
         The sample; dropped where no pixel of its class is left, whether or not the stage is enabled.
@@ -73,8 +64,8 @@ def relabel(
     labels, free = sample.labels.copy(), sample.free.copy()
     claimed = 0.0
     if settings.enabled and free.any():
-        blended = blended_prototype(prototype, features, labels == target, settings.blend, mean)
-        similarity = enlarge(cosine_map(features, blended, mean), labels.shape)
+        blended = blended_prototype(prototype, features, labels == target, settings.blend)
+        similarity = enlarge(cosine_map(features, blended), labels.shape)
         claim = free & (similarity >= settings.min_similarity)
         labels[claim] = target
         free &= ~claim

@@ -1,5 +1,4 @@
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from flows.plan import make_plan
 from flows.run import run
 from flows.settings import load_config
 from flows.steps import CHAIN, prompts_step, teacher_step
-from flows.wiring import MEAN_FEATURE, backbone_path, load_model
+from flows.wiring import backbone_path, load_model
 from pipeline.hashing import hash_files
 from pipeline.images import read_labels, read_picture
 
@@ -53,8 +52,7 @@ def put_seeing_teacher(config, trained):
         model = load_model(source, backbone_path("picto"), "cpu")
         model.fusion.offsets.data[2] = 20.0
         model.save(draft.folder)
-        shutil.copyfile(source / MEAN_FEATURE, draft.folder / MEAN_FEATURE)
-        draft.content = hash_files(draft.folder, ["model.safetensors", MEAN_FEATURE])
+        draft.content = hash_files(draft.folder, ["model.safetensors"])
 
     step = teacher_step(config, prepare_data(config))
     store_of(config).compute(step.stage, step.shard, step.recipe, work)

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from pipeline.annotate import annotate, look_twice
+from pipeline.annotate import annotate, estimated_odds, look_twice, otsu
 from pipeline.classes import IGNORE, ClassSplit
 from pipeline.config import AnnotateSettings, FilterSettings, RefineSettings, RelabelSettings
 from pipeline.filtering import filter_regions
-from pipeline.prototypes import unit
+from pipeline.prototypes import centred, unit
 from pipeline.refine import band_width, refine, update_set
 from pipeline.relabel import blended_prototype, relabel
 from pipeline.types import Sample
@@ -65,6 +65,30 @@ def test_the_prompted_class_is_expected() -> None:
     assert result.labels is not None
     assert (result.labels[:3] == BOAT).all()
     assert (result.labels[3:] == 0).all()
+
+
+def test_odds_are_estimated_from_the_pictures_own_log_odds() -> None:
+    """Where a boat has probability 0.02 on some pixels and 0.0001 on the others, the first are the boat."""
+    scores = scores_of({BOAT: 0.0001})
+    scores[:, 2:4] = scores_of({BOAT: 0.02})[:, 2:4]
+    result = annotate(sample_of(), frozen(scores), SPLIT, AnnotateSettings())
+    assert result.labels is not None
+    assert (result.labels[2:4] == BOAT).all()
+    assert (result.labels[[0, 1, 4, 5]] == 0).all()
+    assert estimated_odds(scores_of({BOAT: 0.3}), BOAT) == 1  # nothing to part
+    assert annotate(sample_of(), scores_of({BOAT: 0.3}), SPLIT, AnnotateSettings()).reason is not None
+
+
+@given(st.lists(st.integers(-20, 20), min_size=2, max_size=30))
+def test_otsu_is_the_best_cut(values: list[int]) -> None:
+    """No other cut gives two groups with a smaller variance inside them."""
+    data = np.array(values, np.float64)
+
+    def inside(cut: float) -> float:
+        return float(sum(((g - g.mean()) ** 2).sum() for g in (data[data <= cut], data[data > cut]) if len(g)))
+
+    best = min(inside(cut) for cut in [*data])
+    assert inside(otsu(data)) == pytest.approx(best)
 
 
 def test_uncertain_base_pixels_are_ignored_not_free() -> None:
@@ -123,7 +147,7 @@ def two_regions() -> tuple[np.ndarray, np.ndarray]:
 def test_apf_frees_the_region_that_does_not_resemble_the_supports() -> None:
     """The unlike region becomes free (255 in the map), the like region and all other labels stay."""
     labels, features = two_regions()
-    result = filter_regions(sample_of(labels), features, EAST, SPLIT, FilterSettings(min_similarity=0.6, centre=False))
+    result = filter_regions(sample_of(labels), features, EAST, SPLIT, FilterSettings(min_similarity=0.6, part=1))
     expected = labels.copy()
     expected[4:6, 2:6] = IGNORE
     assert np.array_equal(result.labels, expected)
@@ -142,15 +166,29 @@ def test_apf_frees_small_regions_and_can_be_switched_off() -> None:
     assert filter_regions(disabled, features, EAST, SPLIT, FilterSettings(enabled=False)) is disabled
 
 
+def test_apf_judges_parts_of_a_region() -> None:
+    """Of one region the like half stays and the unlike half becomes free; judged whole, all of it stays."""
+    labels = np.full((6, 6), BOAT, np.uint8)
+    features = np.zeros((2, 3, 3), np.float32)
+    features[0, :, :2], features[1, :, 2] = 1, 1
+    parts = filter_regions(sample_of(labels), features, EAST, SPLIT, FilterSettings(part=1 / 3))
+    assert np.array_equal(parts.free, np.arange(36).reshape(6, 6) % 6 >= 4)
+    assert parts.scores["apf_kept"] == 6
+    whole = filter_regions(sample_of(labels), features, EAST, SPLIT, FilterSettings(part=1))
+    assert whole.free is not None
+    assert not whole.free.any()
+
+
 def test_centring_tells_features_apart_that_point_the_same_way() -> None:
     """With a large common component both regions pass; once it is subtracted, only the right one does."""
     labels, features = two_regions()
     common = np.array([5, 5], np.float32)
     biased = features + common[:, None, None]
-    plain = filter_regions(sample_of(labels), biased, unit(EAST + common), SPLIT, FilterSettings())
-    centred = filter_regions(sample_of(labels), biased, EAST, SPLIT, FilterSettings(), mean=common)
+    settings = FilterSettings(part=1)
+    plain = filter_regions(sample_of(labels), biased, unit(EAST + common), SPLIT, settings)
+    apart = filter_regions(sample_of(labels), centred(biased), EAST, SPLIT, settings)
     assert plain.scores["apf_kept"] == 2
-    assert centred.scores["apf_kept"] == 1
+    assert apart.scores["apf_kept"] == 1
 
 
 @settings(max_examples=40, deadline=None)

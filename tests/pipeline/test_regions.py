@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from pipeline.prototypes import cosine, cosine_map, masked_mean, support_prototype, unit
-from pipeline.regions import boundary_band, cell_shares, components, enlarge, tight_box
+from pipeline.prototypes import centred, cosine, cosine_map, masked_mean, support_prototype, unit
+from pipeline.regions import boundary_band, cell_shares, components, enlarge, squares, tight_box
 
 MASKS = hnp.arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 
@@ -100,9 +100,26 @@ def test_prototype_pools_all_supports_by_their_pixels() -> None:
     prototype = support_prototype(features, masks)
     assert prototype is not None
     np.testing.assert_allclose(prototype, np.array([16, 4]) / np.hypot(16, 4), atol=1e-6)
-    centred = support_prototype(features, masks, mean=np.array([0.8, 0.1], np.float32))
-    assert centred is not None
-    np.testing.assert_allclose(centred, [0, 1], atol=1e-5)
+
+
+def test_centred_features_have_no_common_part() -> None:
+    """What every cell of a picture has in common is gone; the differences between its cells stay."""
+    features = np.random.default_rng(0).normal(size=(3, 4, 4)).astype(np.float32)
+    shifted = centred(features + np.array([9, -5, 2], np.float32)[:, None, None])
+    np.testing.assert_allclose(shifted.mean((1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(shifted, centred(features), atol=1e-5)
+    np.testing.assert_allclose(shifted[:, 0, 0] - shifted[:, 3, 3], features[:, 0, 0] - features[:, 3, 3], atol=1e-5)
+
+
+@given(seed=st.integers(0, 10**6), side=st.integers(1, 12))
+def test_squares_part_a_mask(seed: int, side: int) -> None:
+    """The parts are disjoint, fit into the grid's squares and together are the mask."""
+    mask = np.random.default_rng(seed).random((9, 11)) < 0.4
+    parts = squares(mask, side)
+    assert np.array_equal(np.sum(parts, axis=0) if parts else np.zeros_like(mask, int), mask.astype(int))
+    for part in parts:
+        rows, columns = np.nonzero(part)
+        assert len(set(rows // side)) == len(set(columns // side)) == 1
 
 
 def test_empty_regions_and_zero_features_are_harmless() -> None:
