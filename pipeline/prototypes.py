@@ -30,7 +30,7 @@ def centred(features: Floats) -> Floats:
     What a picture shows everywhere (its style, the generator's hand, mere ReLU) says nothing about a region of it.
     Source: ours, decisions.md, centring.
     """
-    return features - features.mean((1, 2), keepdims=True, dtype=np.float32)
+    return np.asarray(features - features.mean((1, 2), keepdims=True), dtype=np.float32)
 
 
 def masked_mean(features: Floats, mask: Mask) -> Floats | None:
