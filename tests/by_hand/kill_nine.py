@@ -7,7 +7,7 @@
    the stages: data, prompts, images, teacher, labels, dataset, training and scores. Every third kill hits the parent
    alone, whose workers and server must then end by themselves; the others hit the whole process group.
 3. The command runs to its end. Dataset, weights, scores and the contents of all shards must equal those of the
-   undisturbed run, and nothing that was finished at a kill may have been computed again.
+   undisturbed run, nothing that was finished at a kill may have been computed again, no interrupted work be left over.
 4. With another APF threshold, `syn4seg plan` must say that no picture is drawn, and the run must draw none.
 
 The table is Markdown. Exit 0: the same. Exit 1: not the same, with the reason in the last line. Logs stay in OUTPUT.
@@ -164,6 +164,9 @@ def compare(output: Path, settings: list[str], kills: int, rng: random.Random) -
     again = [place for place, moment in kept.items() if now.get(place) != moment]
     if again:
         raise Broken(f"computed again though finished: {', '.join(again)}")
+    rest = [str(p) for p in killed.folder.rglob("*.partial")]
+    if rest:
+        raise Broken(f"interrupted work is left over: {', '.join(rest)}")
 
     print("| what | undisturbed | killed |\n|---|---|---|")
     for (name, one), (_, other) in zip(wanted.items(), found.items(), strict=True):

@@ -1,0 +1,17 @@
+from flows.runs import list_runs, write_run
+from flows.settings import load_config
+
+
+def test_interrupted_run_folder_is_replaced(tmp_path):
+    """What a killed process left of a run's folder is no run, and is gone after the next one."""
+    config = load_config(None, [f"execution.output={tmp_path}"])
+    left = tmp_path / "runs" / "new.partial"
+    left.mkdir(parents=True)
+    for name in ("lineage.json", "scores.json", "half"):
+        (left / name).write_text("{}")
+    assert list_runs(tmp_path) == []
+    folder = write_run(config, "picto", [])
+    assert {p.name for p in folder.parent.iterdir()} == {folder.name, "latest"}
+    assert not (folder / "half").exists()
+    assert (folder.parent / "latest").resolve() == folder.resolve()
+    assert write_run(config, "again", []) == folder
