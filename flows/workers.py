@@ -57,8 +57,10 @@ class Workers:
         self._listener.start()
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: Any) -> None:
         set_reporter(None)
+        if error:
+            self._stop()
         if self._pool:
             self._pool.shutdown(cancel_futures=True)
             self._queue.put(None)
