@@ -27,8 +27,8 @@ _MODULES = {
     "filter": "pipeline.filtering", "relabel": "pipeline.relabel", "refine": "pipeline.refine",
     "dataset": "pipeline.assemble",
 }  # fmt: skip
-TEACHER_VERSION = 1
-FINAL_VERSION = 1
+TEACHER_VERSION = 2
+FINAL_VERSION = 2
 SCORES_VERSION = 1
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fss_models.data import Labelled
+from fss_models.data import Labelled, as_tensors
 from fss_models.gfss import GfssModel
 from fss_models.layers import masked_average, resize, resize_labels
 from fss_models.metrics import ConfusionMatrix, gfss_scores
@@ -54,10 +53,10 @@ def prototype_matching(
         batch: pictures at once.
     """
     model.eval()
-    known = 1 + model.config.base
+    known, device = 1 + model.config.base, model.fusion.offsets.device
     sums = 0.0
     for start in range(0, min(pictures, len(base)), batch):
-        x, y = _batch(base, range(start, min(start + batch, pictures, len(base))), model)
+        x, y = as_tensors(base, range(start, min(start + batch, pictures, len(base))), device)
         f = F.normalize(model.features(x), dim=1)
         one_hot = F.one_hot(resize_labels(y, f.shape[-2:]).long(), 256)[..., :known].float()
         sums = sums + torch.einsum("bchw,bhwl->lc", f, one_hot)
@@ -87,15 +86,8 @@ def _score(
     matrix = ConfusionMatrix(len(split.names))
     for start in range(0, len(data), batch):
         places = range(start, min(start + batch, len(data)))
-        x, y = _batch(data, places, model)
+        x, y = as_tensors(data, places, model.fusion.offsets.device)
         matrix.add(y.cpu().numpy(), predict(x).cpu().numpy())
         if progress:
             progress(places.stop, len(data))
     return gfss_scores(matrix, split)
-
-
-def _batch(data: Labelled, places: range, model: GfssModel) -> tuple[Tensor, Tensor]:
-    items = [data[i] for i in places]
-    device = model.fusion.offsets.device
-    x = torch.from_numpy(np.stack([p for p, _ in items])).to(device).permute(0, 3, 1, 2).float() / 255
-    return x, torch.from_numpy(np.stack([y for _, y in items])).to(device)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,17 +17,14 @@ from torch.nn import functional as F
 from fss_models.backbones import Backbone, Levels
 from fss_models.base_learner import BaseLearner
 from fss_models.cam import own_class, xgrad_cam
+from fss_models.fusion import Fusion
 from fss_models.iir import IIR, Seen, SupportCode
 from fss_models.layers import resize
 from fss_models.randomness import seeded
-from pipeline.errors import InputError
+from pipeline.errors import InputError, cause_of
 from pipeline.types import Support
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-
-
-GROWN_WEIGHT = 0.25
-"""w1 beside novel outputs; of 0, 0.25, 0.5, 1 and 2 the best on tuning scenes and on first labels."""
 
 
 class GfssConfig(BaseModel):
@@ -47,37 +45,6 @@ class GfssConfig(BaseModel):
     feature_dropout: float = Field(0.1, ge=0, lt=1, description="whole channels; IIR drops 0.5 in far longer training")
     train_projection: bool = Field(True, description="false: first projections stay as drawn, as published")
     seed: int = Field(0, ge=0, description="of the initial weights")
-
-
-class Fusion(nn.Module):
-    """A handful of scalars that turn both parts into one distribution.
-
-    z_bg = log b_bg + a0, z_base = log b_base + a1, z_novel = w1 logit f + w2 log b_novel + a2. Started at a = 0,
-    w = 1: with one novel class the result is f on it and (1 - f) b elsewhere. When the base learner grows novel
-    outputs, w1 becomes `GROWN_WEIGHT`: both then judge from the same supports, and the decoder's odds count for less.
-
-    Args:
-        known: 1 + B, so that further outputs of the base learner are recognised as novel ones.
-    """
-
-    def __init__(self, known: int) -> None:
-        super().__init__()
-        self.known = known
-        self.offsets = nn.Parameter(torch.zeros(3))
-        self.weights = nn.Parameter(torch.ones(2))
-
-    def forward(self, base: Tensor, novel: Tensor) -> Tensor:
-        """Give log probabilities (B, 1+B+N, ...).
-
-        Args:
-            base: log probabilities of the base learner, (B, 1+B, ...) or with novel outputs (B, 1+B+N, ...).
-            novel: the decoder's foreground logits (B, N, ...).
-        """
-        z = self.weights[0] * novel + self.offsets[2]
-        if base.shape[1] > self.known:
-            z = z + self.weights[1] * base[:, self.known :]
-        old = [base[:, :1] + self.offsets[0], base[:, 1 : self.known] + self.offsets[1]]
-        return F.log_softmax(torch.cat([*old, z], 1), dim=1)
 
 
 class GfssModel(nn.Module):
@@ -212,8 +179,7 @@ class GfssModel(nn.Module):
     def grow(self, novel: int) -> None:
         """Give the base learner outputs for N novel classes."""
         self.base_learner.grow(novel)
-        with torch.no_grad():
-            self.fusion.weights[0] = GROWN_WEIGHT
+        self.fusion.share()
         self.config = self.config.model_copy(update={"novel": novel})
 
     # --- files ------------------------------------------------------------------------------------------------
@@ -236,19 +202,22 @@ class GfssModel(nn.Module):
         """Read a saved model; it predicts what the saved one predicted, bit for bit.
 
         Raises:
-            InputError: the folder holds no model, weights of another shape, or the backbone has changed since.
+            InputError: the folder holds no model, that of another version, weights that are damaged or of another
+                shape, or the backbone has changed since.
         """
         folder = Path(folder)
         if not (folder / CONFIG).exists() or not (folder / WEIGHTS).exists():
             raise InputError(f"no model in {folder}: expected {CONFIG} and {WEIGHTS}, written by training")
-        settings = json.loads((folder / CONFIG).read_text())
-        expected = settings.pop("backbone_id")
-        model = cls(GfssConfig(**settings), backbone)
+        config, expected = _read_config(folder / CONFIG)
+        model = cls(config, backbone)
         if model.backbone.weights_id != expected:
             raise InputError(
                 f"the backbone in {model.config.backbone} is not the one that {folder} was trained with: train again"
             )
-        tensors = load_file(folder / WEIGHTS)
+        try:
+            tensors = load_file(folder / WEIGHTS)
+        except SafetensorError as error:
+            raise InputError(f"{folder / WEIGHTS} cannot be read ({cause_of(error)}): train again") from error
         supports = {k: tensors.pop(k) for k in list(tensors) if k.startswith("supports.")}
         try:
             missing = model.load_state_dict(tensors, strict=False)
@@ -259,3 +228,19 @@ class GfssModel(nn.Module):
         model._supports = supports or None
         return model.eval()
 
+
+def _read_config(path: Path) -> tuple[GfssConfig, str]:
+    """Read what `GfssModel.save` wrote: the config and the id of its backbone's weights."""
+    known = {*GfssConfig.model_fields, "backbone_id"}
+    try:
+        settings = json.loads(path.read_text())
+        if odd := sorted(known ^ set(settings)):
+            raise InputError(
+                f"{path} was written by another version (unknown or missing: {', '.join(odd)}): train the model again"
+            )
+        return GfssConfig(**{k: v for k, v in settings.items() if k != "backbone_id"}), settings["backbone_id"]
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{path} holds {first['loc'][0]} = {first['input']!r}: train the model again") from error
+    except ValueError as error:
+        raise InputError(f"{path} is no JSON ({cause_of(error)}): train the model again") from error

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from fss_models import build_model
 from fss_models.backbones import Backbone
 from fss_models.batches import Batch, FinalBatches, TeacherBatches
+from fss_models.calibrate import fit_on_batches, fit_on_held_out
 from fss_models.data import Arrays, Labelled
 from fss_models.gfss import GfssConfig, GfssModel
 from fss_models.layers import rate_factor, resize
@@ -145,6 +146,7 @@ def train_teacher(
     # 1. Base classes.
     batches = TeacherBatches(base, config.base, settings.batch, side, seed)
     _run(Step(model, final=False), batches, first, settings.lr, seed, place.part(0, first + second), "teacher")
+    fit_on_held_out(model, base, len(supports), seed)
     # 2. Novel classes from their supports.
     model.set_supports(supports)
     if not adapt:
@@ -189,6 +191,8 @@ def train_final(
     )
     step = Step(model, final=True, synthetic_weight=settings.synthetic_weight)
     _run(step, batches, settings.final_steps, settings.lr * LATE_RATE, seed, place, "final")
+    if synthetic is not None:
+        fit_on_batches(model, batches, first=settings.final_steps)
     return model.eval()
 
 

@@ -5,7 +5,9 @@ import torch
 from fss_models import build_model
 from fss_models.backbones import Backbone
 from fss_models.base_learner import BaseLearner
-from fss_models.gfss import Fusion, GfssConfig, GfssModel
+from fss_models.calibrate import fit_on_held_out
+from fss_models.fusion import Fusion
+from fss_models.gfss import GfssConfig, GfssModel
 from fss_models.teacher import GfssTeacher
 from pipeline.errors import InputError
 
@@ -23,6 +25,40 @@ def test_fusion_of_an_undecided_decoder_is_the_grown_base_learner():
     """With novel outputs, decoder logits of zero leave the base learner's distribution as it is."""
     base = torch.randn(2, 6, 3, 3, generator=torch.Generator().manual_seed(0)).log_softmax(1)
     torch.testing.assert_close(Fusion(known=4)(base, torch.zeros(2, 2, 3, 3)), base)
+
+
+def test_fitted_weights_are_those_that_drew_the_labels():
+    """Labels drawn from a fusion with known weights give these weights back; what is only noise gets none."""
+    generator = torch.Generator().manual_seed(0)
+    base = (2 * torch.randn(4, 6, 48, 48, generator=generator)).log_softmax(1)
+    novel = 2 * torch.randn(4, 2, 48, 48, generator=generator)
+    true = Fusion(known=4)
+    with torch.no_grad():
+        true.weights.copy_(torch.tensor([0.4, 0.8]))
+        p = true(base, novel).exp().permute(0, 2, 3, 1).flatten(0, 2)
+        labels = torch.multinomial(p, 1, generator=generator).view(4, 48, 48)
+    labels[0, 0] = 255
+    fusion = Fusion(known=4)
+    fusion.fit(base, novel, labels, grown=True)
+    torch.testing.assert_close(fusion.weights.detach(), torch.tensor([0.4, 0.8]), atol=0.05, rtol=0)
+    fusion.fit(base, torch.where(labels[:, None] == torch.tensor([4, 5])[:, None, None], -1.0, 1.0), labels, grown=True)
+    assert fusion.weights[0] == 0
+    assert not fusion.offsets.any()
+
+
+def test_fusion_is_fitted_on_held_out_base_classes(model, base_set):
+    """The decoder's weight changes, the other one has nothing to learn from, and the same seed gives the same."""
+    found = []
+    for _ in range(2):
+        with torch.no_grad():
+            model.fusion.weights.fill_(1)
+        fit_on_held_out(model, base_set, 2, seed=3)
+        found.append(model.fusion.weights.detach().clone())
+    assert torch.equal(found[0], found[1])
+    assert found[0][0] != 1
+    assert found[0][1] == 1
+    model.grow(2)
+    torch.testing.assert_close(model.fusion.weights.detach(), 0.5 * found[0])
 
 
 def test_growing_keeps_old_outputs(backbone, pictures):

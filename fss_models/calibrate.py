@@ -1,0 +1,91 @@
+"""Fitting the fusion: on base classes held out as if they were novel, or on pictures of the novel classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from fss_models.batches import Batch
+from fss_models.data import Labelled, as_tensors
+from fss_models.gfss import GfssModel
+from fss_models.layers import resize, resize_labels
+from fss_models.randomness import numpy_rng
+from pipeline.classes import IGNORE
+
+ROUNDS = 12
+"""Batches of pictures that a fit looks at."""
+
+EXTRA = 3
+"""Pictures of a round that need not show a held-out class."""
+
+MIN_PIXELS, MIN_SUPPORT_PIXELS = 60, 160
+"""A picture counts as query, as support, of a class from so many pixels on."""
+
+
+@torch.no_grad()
+def fit_on_held_out(model: GfssModel, base: Labelled, novel: int, seed: int) -> None:
+    """Fit the fusion on base classes that are held out in turn: their outputs of the base learner are taken away.
+
+    At one shot there are no other pictures to fit it on. Source: DESIGN of the project, section 8.
+
+    Args:
+        model: without novel outputs, trained on the base classes.
+        base: base pictures.
+        novel: how many classes to hold out at a time, as many as there are novel ones; at most half of the base.
+        seed: of the draws.
+    """
+    model.eval()
+    classes, device = model.config.base, model.fusion.offsets.device
+    held_out = max(1, min(novel, classes // 2))
+    looks = []
+    for number in range(ROUNDS):
+        rng = numpy_rng(seed, "held out", number)
+        held = np.sort(rng.choice(np.arange(1, 1 + classes), held_out, replace=False))
+        supports = [_pick(base.counts[:, k], MIN_SUPPORT_PIXELS, rng) for k in held]
+        queries = [_pick(base.counts[:, k], MIN_PIXELS, rng) for k in held]
+        queries += rng.integers(0, len(base), EXTRA).tolist()
+        pictures, labels = as_tensors(base, supports, device)
+        wanted = torch.from_numpy(held).to(device)[:, None, None]
+        code = model.encode(pictures[:, None], (labels == wanted)[:, None])
+        pictures, labels = as_tensors(base, queries, device)
+        levels = model.backbone(pictures)
+        kept = [k for k in range(1 + classes) if k not in held]
+        place = torch.full((256,), IGNORE, device=device)  # the held-out classes come last, where novel ones are
+        place[[*kept, *held.tolist()]] = torch.arange(1 + classes, device=device)
+        logits = model.base_learner(levels)[1]
+        looks.append((
+            F.log_softmax(logits[:, kept], 1), resize(model.decode_all(levels, code), logits.shape[-2:]),
+            place[resize_labels(labels, logits.shape[-2:]).long()],
+        ))
+    model.fusion.fit(*(torch.cat(part) for part in zip(*looks, strict=True)), grown=False)
+
+
+@torch.no_grad()
+def fit_on_batches(model: GfssModel, batches: Callable[[int], Batch], first: int) -> None:
+    """Fit the fusion on pictures of novel classes.
+
+    Args:
+        model: with supports and novel outputs.
+        batches: draws the batch of a step.
+        first: a step that training never reaches, and from which batches are taken.
+    """
+    model.eval()
+    device = model.fusion.offsets.device
+    looks = []
+    for step in range(first, first + ROUNDS):
+        batch = batches(step).to(device)
+        levels = model.backbone(batch.pictures)
+        logits = model.base_learner(levels)[1]
+        size = logits.shape[-2:]
+        labels = resize_labels(batch.labels, size).long()
+        looks.append((F.log_softmax(logits, 1), resize(model.decode_all(levels), size), labels))
+    model.fusion.fit(*(torch.cat(part) for part in zip(*looks, strict=True)), grown=True)
+
+
+def _pick(counts: np.ndarray, least: int, rng: np.random.Generator) -> int:
+    """Draw a picture with at least so many pixels, or the one with most."""
+    able = np.flatnonzero(counts >= least)
+    return int(rng.choice(able)) if len(able) else int(counts.argmax())
