@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, cause_of
 
 FULL_SIZE_INPUT = 224
 
@@ -90,17 +90,26 @@ class Backbone(nn.Module):
         """Load a transformers ResNet folder with its ``preprocessor_config.json``.
 
         Raises:
-            InputError: there is no such folder, or it holds no ResNet classifier.
+            InputError: there is no such folder, or it holds no whole ResNet classifier.
         """
+        from safetensors import SafetensorError
         from transformers import ResNetForImageClassification
 
         folder = Path(folder)
         if not (folder / "config.json").exists():
             raise InputError(f"no backbone in {folder}: expected the folder of a transformers ResNet classifier")
         try:
-            network = ResNetForImageClassification.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise InputError(f"the backbone in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+            network, found = ResNetForImageClassification.from_pretrained(
+                folder, dtype=torch.float32, local_files_only=True, output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )  # fmt: skip
+        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+            raise InputError(f"the backbone in {folder} cannot be loaded ({cause_of(error)}): get it anew") from error
+        if wrong := sorted([*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])]):
+            raise InputError(
+                f"the backbone in {folder} has {len(wrong)} weights missing or of another shape, such as {wrong[0]}: "
+                "get it anew"
+            )
         settings = {}
         if (folder / "preprocessor_config.json").exists():
             settings = json.loads((folder / "preprocessor_config.json").read_text())

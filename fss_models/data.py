@@ -12,12 +12,12 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.classes import BACKGROUND, IGNORE, ClassSplit
 from pipeline.errors import InputError
+from pipeline.images import read_pair
 from pipeline.types import LabelMap, Picture, Support
 
 
@@ -111,22 +111,9 @@ class VocFolder:
         return ids
 
     def _read(self, id_: str) -> tuple[Picture, LabelMap]:
-        found = [p for e in ("jpg", "png") if (p := self.folder / "JPEGImages" / f"{id_}.{e}").exists()]
+        picture = self.folder / "JPEGImages" / f"{id_}.jpg"
         mask = self.folder / "SegmentationClassAug" / f"{id_}.png"
-        if not found or not mask.exists():
-            what = "mask" if found else "picture"
-            raise InputError(f"{self.folder}: {id_} is listed but has no {what}; add it or take it off the list")
-        try:
-            picture = np.asarray(Image.open(found[0]).convert("RGB"))
-            labels = np.asarray(Image.open(mask))
-        except OSError as error:
-            raise InputError(f"{self.folder}: {id_} cannot be read ({error}); write it again") from error
-        if labels.shape != picture.shape[:2]:
-            raise InputError(
-                f"{self.folder}: the mask of {id_} has shape {labels.shape}, its picture {picture.shape[:2]}: "
-                "expected the same height and width, and one channel"
-            )
-        return picture, self.split.from_dataset(labels)
+        return read_pair(picture if picture.exists() else picture.with_suffix(".png"), mask, self.split)
 
 
 def supports_of(folder: VocFolder, shots: int) -> list[Support]:

@@ -152,7 +152,7 @@ class RunStore:
             stage: name of the stage.
             shard: name of the shard.
             recipe: everything that changes the outcome.
-            work: writes the outcome into the draft. When it raises, the shard stays unfinished.
+            work: writes the outcome into the draft. When it raises, nothing of it stays but its checkpoints.
         """
         found = self.find(stage, shard, recipe)
         if found:
@@ -169,7 +169,11 @@ class RunStore:
             (partial / "owner.json").write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
             start = time.monotonic()
             draft = Draft(partial, folder.with_name(folder.name + ".scratch"))
-            work(draft)
+            try:
+                work(draft)
+            except Exception:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
             (partial / "owner.json").unlink()
             record = _record(stage, shard, recipe, draft, time.monotonic() - start)
             with (partial / "record.json").open("w") as file:

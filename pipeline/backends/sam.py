@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.backends.segment_anything_import import load_segment_anything
 from pipeline.backends.small_sam import load_small_sam
-from pipeline.errors import InputError
+from pipeline.errors import InputError, cause_of
 from pipeline.types import Floats, Picture
 
 _KINDS = ("vit_b", "vit_l", "vit_h")
@@ -59,8 +59,7 @@ class SamRefiner:
         except InputError:
             raise
         except Exception as error:  # torch and safetensors raise plain Exceptions for damaged files
-            cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise InputError(f"the SAM weights {file} cannot be loaded ({cause}): restore the file") from error
+            raise InputError(f"the SAM weights {file} cannot be loaded ({cause_of(error)}): get them anew") from error
         with file.open("rb") as opened:
             weights_id = hashlib.file_digest(opened, "sha256").hexdigest()[:16]
         return cls(sam.to(device).eval(), weights_id)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, cause_of
 from pipeline.hashing import hash_files, list_files
 from pipeline.types import Floats, Picture
 
@@ -76,8 +76,7 @@ class DiffusionGenerator:
             pipe = loader.from_pretrained(folder, dtype=dtype, local_files_only=True, low_cpu_mem_usage=False)
             _check_whole(pipe, folder)
         except Exception as error:  # every part has its own class of errors, some of them plain Exceptions
-            cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise InputError(f"the generator in {folder} cannot be loaded ({cause}): restore its files") from error
+            raise InputError(f"the generator in {folder} cannot be loaded ({cause_of(error)}): get it anew") from error
         names = [name for name in list_files(folder) if name.endswith(_WEIGHTS)]
         return cls(
             pipe.to(device), hash_files(folder, names), steps, guidance,
@@ -160,7 +159,7 @@ def _hush() -> None:
     """Silence the loading bars and advice of the libraries; what is wrong with the weights is checked here."""
     for library in ("transformers", "diffusers"):  # in this order, as diffusers imports transformers
         logging: Any = importlib.import_module(f"{library}.utils.logging")
-        logging.set_verbosity_error()
+        logging.set_verbosity(logging.CRITICAL)
         logging.disable_progress_bar()
 
 
