@@ -197,11 +197,9 @@ def kill_often(chain: Chain, whole: Counter[str], kills: int, workers: int, rng:
         orphans = kill_parent(run) if alone else kill_group(run)
         lost = chain.unfinished(clock)
         kept = chain.finished() | kept
-        print(
-            f"| {kill} | {f'parent; others gone after {orphans:.1f} s' if alone else 'group'} | {before:.0%} "
-            f"| {chain.done(whole):.0%} | {seconds:.0f} | {last_line(log, of=' %')} | {', '.join(lost) or 'nothing'} |",
-            flush=True,
-        )
+        whom = f"parent; others gone after {orphans:.1f} s" if alone else "group"
+        cells = [str(kill), whom, f"{before:.0%}", f"{chain.done(whole):.0%}", f"{seconds:.0f}"]
+        print(f"| {' | '.join([*cells, last_line(log, end=' %'), ', '.join(lost) or 'nothing'])} |", flush=True)
         if len(lost) > workers:
             raise Broken(f"kill {kill} lost {len(lost)} shards with {workers} workers")
     return kept
@@ -274,10 +272,10 @@ def lines_of(path: Path) -> int:
         return 0
 
 
-def last_line(log: Path, of: str = "") -> str:
-    """Give the last line of a log that holds a text, its spaces single."""
-    lines = log.read_text(errors="replace").split("\n")
-    return next((" ".join(line.split()) for line in reversed(lines) if line.strip() and of in line), "nothing yet")
+def last_line(log: Path, end: str = "") -> str:
+    """Give the last line of a log that ends so, its spaces single."""
+    lines = [" ".join(line.split()) for line in log.read_text(errors="replace").split("\n")]
+    return next((line for line in reversed(lines) if line and line.endswith(end)), "nothing yet")
 
 
 if __name__ == "__main__":
