@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import traceback
@@ -10,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, validators
 from rich.console import Console
 from rich.table import Table
 
@@ -28,6 +29,9 @@ kept in outputs/store and used again; kill a run and start it again, and it goes
     syn4seg plan my.yaml                          what a run would compute, and why
 """
 
+QUIET = {"TRANSFORMERS_VERBOSITY": "critical", "DIFFUSERS_VERBOSITY": "critical", "TQDM_DISABLE": "1"}
+"""Environment in which libraries leave stderr to the progress and the one sentence of an error."""
+
 app = App(name="syn4seg", help=HELP, version_flags=["--version"])
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
@@ -37,6 +41,7 @@ Overrides = Annotated[
     Parameter(name="--set", negative=(), help="key=value, such as experiment.filter.min_similarity=0.7; repeatable."),
 ]
 AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON instead of a table.")]
+Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 Output = Annotated[Path, Parameter(help="The output folder.")]
 
 
@@ -174,7 +179,8 @@ def train(
 
 @app.command
 def evaluate(
-    *, run: str = "latest", model: str = "iir", output: Output = Path("outputs"), json_: AsJson = False
+    *, run: str = "latest", model: str = "iir", matching: bool = False, output: Output = Path("outputs"),
+    json_: AsJson = False,
 ) -> None:
     """Score the models of a finished run again on the validation pictures, from its checkpoints.
 
@@ -184,12 +190,14 @@ def evaluate(
         Name of a run, or its end.
     model
         iir.
+    matching
+        Also score plain prototype matching, the reference to beat; trains its base learner first.
     """
     from flows.evaluation import evaluate_run
     from flows.runs import find_run
 
     _known_model(model)
-    scores = evaluate_run(find_run(output, run))
+    scores = evaluate_run(find_run(output, run), matching=matching)
     if json_:
         _print_json(scores)
     else:
@@ -198,7 +206,7 @@ def evaluate(
 
 @app.command
 def audit(
-    config: Source = None, /, *, set_: Overrides = None, pictures: int = 200, json_: AsJson = False
+    config: Source = None, /, *, set_: Overrides = None, pictures: Count = 200, json_: AsJson = False
 ) -> None:
     """Measure every labelling stage on labelled pictures that go through it as if they had no labels.
 
@@ -227,23 +235,25 @@ def main() -> None:
     """Run the command line: exit 0 done, 1 failed, 2 bad input."""
     debug = "--debug" in sys.argv
     tokens = [token for token in sys.argv[1:] if token != "--debug"]
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     try:
         app(tokens, exit_on_error=False, print_error=False)
-    except (InputError, CycloptsError) as error:
+    except InputError as error:
         _fail(error, debug, code=2)
+    except CycloptsError as error:
+        _fail(error, debug, code=2, hint=" (syn4seg --help shows what there is)")
     except KeyboardInterrupt:
         print("syn4seg: stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        _fail(error, debug, code=1)
+        _fail(error, debug, code=1, hint=f" ({type(error).__name__}; --debug shows where)")
 
 
-def _fail(error: Exception, debug: bool, code: int) -> None:
+def _fail(error: Exception, debug: bool, code: int, hint: str = "") -> None:
     if debug:
         traceback.print_exception(error)
-    text = " ".join(str(error).split())
-    hint = "" if code == 2 or debug else f" ({type(error).__name__}; --debug shows where)"
-    print(f"syn4seg: {text}{hint}", file=sys.stderr)
+    print(f"syn4seg: {' '.join(str(error).split())}{hint}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -270,7 +280,10 @@ def _one_of(name: str, known: tuple[str, ...], what: str) -> str:
 
 
 def _print_scores(scores: dict[str, Any]) -> None:
-    names = {"teacher": "teacher", "before": "without synthetic", "after": "with synthetic"}
+    names = {
+        "matching": "prototype matching", "teacher": "teacher", "before": "without synthetic",
+        "after": "with synthetic",
+    }  # fmt: skip
     table = Table("mIoU in %", "novel", "base", "mean", "harmonic", box=None)
     for key, label in names.items():
         if key in scores:

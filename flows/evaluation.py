@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from flows import wiring
-from flows.data import prepare_data, split_of
+from flows.data import prepare_data, split_of, store_of
+from flows.learning import match_prototypes_stage
 from flows.settings import load_config
 
 
-def evaluate_run(folder: Path) -> dict[str, Any]:
-    """Give the scores of every model in a run's checkpoints, in the form of ``scores.json``."""
+def evaluate_run(folder: Path, *, matching: bool = False) -> dict[str, Any]:
+    """Give the scores of every model in a run's checkpoints, in the form of ``scores.json``.
+
+    Args:
+        folder: of the run.
+        matching: also score plain prototype matching, under "matching"; its base learner is trained where it is not
+            in the store yet.
+    """
     from fss_models.data import VocFolder
     from fss_models.evaluate import evaluate_gfss
 
@@ -27,4 +35,7 @@ def evaluate_run(folder: Path) -> dict[str, Any]:
             backbone = wiring.backbone_path(backbones.get(name, experiment.model.backbone))
             model = wiring.load_model(checkpoint, backbone, wiring.device_of(config))
             scores[name] = evaluate_gfss(model, pictures, split)
+    if matching:
+        record = match_prototypes_stage(config, prepare_data(config))
+        scores["matching"] = json.loads((store_of(config).folder(record) / "scores.json").read_text())
     return scores

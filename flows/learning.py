@@ -19,30 +19,35 @@ from pipeline.store import Draft, StageRecord
 
 if TYPE_CHECKING:
     from fss_models.data import VocFolder
+    from fss_models.gfss import GfssModel
+    from fss_models.train import Place
+
 
 
 def train_teacher_stage(config: Config, data: DataSets) -> StageRecord:
     """Train the model that makes the first labels; killed and started again, it gives the same weights."""
     step = steps.teacher_step(config, data)
-    experiment = config.experiment
 
     def work(draft: Draft) -> None:
-        from fss_models.gfss import GfssConfig
-        from fss_models.train import train_teacher
-
-        backbone = wiring.backbone_path(experiment.teacher.backbone)
-        base = _pictures(config, data["base"], hide_novel=True)
-        network = GfssConfig(
-            name=experiment.teacher.name, backbone=backbone, base=len(split_of(config).base), shots=experiment.shots,
-            seed=experiment.seed,
-        )  # fmt: skip
-        model = train_teacher(
-            base, read_supports(config), network, experiment.train, seed=experiment.seed,
-            place=_place(config, draft, step), backbone=wiring.load_backbone(backbone),
-        )  # fmt: skip
-        _keep(model, draft)
+        _keep(_trained_teacher(config, data, _place(config, draft, step)), draft)
 
     return _computed(config, step, work)
+
+
+def _trained_teacher(config: Config, data: DataSets, place: Place, *, adapt: bool = True) -> GfssModel:
+    from fss_models.gfss import GfssConfig
+    from fss_models.train import train_teacher
+
+    experiment = config.experiment
+    backbone = wiring.backbone_path(experiment.teacher.backbone)
+    network = GfssConfig(
+        name=experiment.teacher.name, backbone=backbone, base=len(split_of(config).base), shots=experiment.shots,
+        seed=experiment.seed,
+    )  # fmt: skip
+    return train_teacher(
+        _pictures(config, data["base"], hide_novel=True), read_supports(config), network, experiment.train,
+        seed=experiment.seed, place=place, backbone=wiring.load_backbone(backbone), adapt=adapt,
+    )  # fmt: skip
 
 
 def train_final_stage(
@@ -78,10 +83,29 @@ def score_stage(config: Config, data: DataSets, model: StageRecord, name: str) -
             _model(config, model), _pictures(config, data["validation"], hide_novel=False), split_of(config),
             progress=lambda done, total: tell(step.stage, step.shard, done / total),
         )  # fmt: skip
-        scores["per_class"] = {n: None if np.isnan(iou) else iou for n, iou in scores["per_class"].items()}
-        (draft.folder / "scores.json").write_text(json.dumps(scores, indent=1, allow_nan=False))
+        _write_scores(scores, draft)
 
     return _computed(config, step, work)
+
+
+def match_prototypes_stage(config: Config, data: DataSets) -> StageRecord:
+    """Score plain prototype matching on the features of a base learner that never saw a support; trains that first."""
+    step = steps.matching_step(config, data)
+
+    def work(draft: Draft) -> None:
+        from fss_models.evaluate import prototype_matching
+
+        model = _trained_teacher(config, data, _place(config, draft, step), adapt=False)
+        base = _pictures(config, data["base"], hide_novel=True)
+        validation = _pictures(config, data["validation"], hide_novel=False)
+        _write_scores(prototype_matching(model, base, validation, split_of(config)), draft)
+
+    return _computed(config, step, work)
+
+
+def _write_scores(scores: dict[str, Any], draft: Draft) -> None:
+    scores["per_class"] = {n: None if np.isnan(iou) else iou for n, iou in scores["per_class"].items()}
+    (draft.folder / "scores.json").write_text(json.dumps(scores, indent=1, allow_nan=False))
 
 
 def _computed(config: Config, step: steps.Step, work: Any) -> StageRecord:
@@ -107,7 +131,7 @@ def _model(config: Config, record: StageRecord) -> Any:
     return wiring.load_model(store_of(config).folder(record), backbone, wiring.device_of(config))
 
 
-def _place(config: Config, draft: Draft, step: steps.Step) -> Any:
+def _place(config: Config, draft: Draft, step: steps.Step) -> Place:
     """Say where a training keeps its checkpoints (they outlive a kill) and whom it tells of its progress."""
     from fss_models.train import Place
 

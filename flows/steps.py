@@ -132,6 +132,12 @@ def scores_step(config: Config, data: DataSets, model: StageRecord, name: str) -
     return Step("scores", name, {"version": SCORES_VERSION, "inputs": inputs})
 
 
+def matching_step(config: Config, data: DataSets) -> Step:
+    """What plain prototype matching reaches on the validation pictures."""
+    inputs = {"teacher": teacher_step(config, data).recipe, "validation": data["validation"].content()}
+    return Step("scores", "matching", {"version": SCORES_VERSION, "inputs": inputs})
+
+
 def read_prompts(folder: Path) -> list[Prompt]:
     """Read the accepted prompts of a bank's folder, in order."""
     import json

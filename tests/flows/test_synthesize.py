@@ -170,9 +170,11 @@ def test_teacher_can_be_trained_again(trained, tmp_path):
 
 
 def test_evaluate_repeats_the_scores(finished):
-    """The checkpoints of a run give its scores again."""
+    """The checkpoints of a run give its scores again, and prototype matching beside them if asked for."""
     _, folder, _ = finished
-    scores, again = json.loads((folder / "scores.json").read_text()), evaluate_run(folder)
+    scores, again = json.loads((folder / "scores.json").read_text()), evaluate_run(folder, matching=True)
+    assert 0 <= again["matching"]["novel_miou"] <= 1
+    assert "matching" not in scores
     for which in ("teacher", "before", "after"):
         assert np.allclose([scores[which][n] for n in SCORES], [again[which][n] for n in SCORES], atol=1e-6)
 
