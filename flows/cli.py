@@ -73,6 +73,11 @@ def run(
         _print_json({"run": str(folder), **scores})
         return
     _print_scores(scores)
+    if scores["labels"] and not scores["labels"]["refine"]["kept"]:
+        print(
+            "syn4seg: every synthetic picture was dropped, so both final models are the same: "
+            "look into the report, or lower experiment.filter.min_similarity", file=sys.stderr,
+        )  # fmt: skip
     out.print(f"report   {folder / 'report'}\nscores   {folder / 'scores.json'}", soft_wrap=True)
 
 
