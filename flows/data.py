@@ -46,7 +46,7 @@ class DataFolder:
         path = self.root / "ImageSets" / "Segmentation" / f"{self.subset}.txt"
         try:
             return path.read_text().split()
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"the list of pictures {path} cannot be read: is {self.root} in VOC layout?") from error
 
     def pair(self, name: str) -> tuple[Path, Path]:
