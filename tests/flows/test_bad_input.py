@@ -22,6 +22,7 @@ SETTINGS = [
     ("experiment.fold=7", "experiment.fold: got 7, expected a number from 0 to 3"),
     ("experiment.filter.min_similarity=2.0", "got 2.0, expected a number from -1 to 1"),
     ("experiment.prompts.max_similarity=2.0", "got 2.0, expected a number above 0 to 1"),
+    ("experiment.train.synthetic_weight=.inf", "experiment.train.synthetic_weight: got inf"),
     ("experiment.fold=two", "experiment.fold: got 'two', expected type integer"),
     ("experiment.fold.x=1", "experiment.fold"),
     ("experiment.filter=3", "got 3, expected keys such as experiment.filter.min_similarity"),
