@@ -20,7 +20,7 @@ from pipeline.store import Draft, StageRecord
 if TYPE_CHECKING:
     from fss_models.data import VocFolder
     from fss_models.gfss import GfssModel
-    from fss_models.train import Place
+    from fss_models.trainer import Place
 
 
 
@@ -133,7 +133,7 @@ def _model(config: Config, record: StageRecord) -> Any:
 
 def _place(config: Config, draft: Draft, step: steps.Step) -> Place:
     """Say where a training keeps its checkpoints (they outlive a kill) and whom it tells of its progress."""
-    from fss_models.train import Place
+    from fss_models.trainer import Place
 
     def progress(done: int, total: int, _: dict[str, float]) -> None:
         tell(step.stage, step.shard, 0.99 * done / total)

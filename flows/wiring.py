@@ -133,15 +133,6 @@ def load_backbone(folder: str) -> Any:
 
 
 def _folder(place: str) -> str:
-    """Give the folder of a model that may be on the hub; it is downloaded unless HF_HUB_OFFLINE is set."""
-    if Path(place).exists():
-        return place
-    from huggingface_hub import snapshot_download
+    from fss_models.hub import fetch
 
-    try:
-        return str(snapshot_download(place))
-    except Exception as error:  # the hub's client raises many classes
-        raise InputError(
-            f"{place} is neither a folder nor could it be fetched from the hub ({type(error).__name__}): "
-            "download it and give its folder"
-        ) from error
+    return str(fetch(place))
