@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,17 +17,17 @@ from pipeline.config import Config
 from pipeline.errors import InputError
 from pipeline.hashing import hash_arrays, hash_files, hash_json
 from pipeline.images import read_pair
+from pipeline.protocols import DIAM, PROTOCOLS, GfssProtocol
 from pipeline.store import RunStore
 from pipeline.types import Mask, Sample, Support
+
+if TYPE_CHECKING:
+    from fss_models.data import VocFolder
 
 SUPPORT_POOL = 400
 """Scenes of picto from which the supports are chosen."""
 
-MIN_AREA = 0.04
-"""A support shows its class on at least this share of the picture."""
-
 _PICTO = ("base", "support", "validation")
-_PASCAL_LISTS = {"base": ("train_aug", "train"), "support": ("train_aug", "train"), "validation": ("val",)}
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,18 @@ def prepare_data(config: Config) -> DataSets:
     return found
 
 
+def labelled(config: Config, folder: DataFolder, *, hide_novel: bool = False) -> VocFolder:
+    """Read pictures in split ids; novel things become background where they are to be hidden."""
+    return _labelled(folder, config.experiment.dataset, config.experiment.fold, hide_novel)
+
+
+@lru_cache(maxsize=3)
+def _labelled(folder: DataFolder, dataset: str, fold: int, hide_novel: bool) -> VocFolder:
+    from fss_models.data import VocFolder
+
+    return VocFolder(folder.root, ClassSplit.of(dataset, fold), folder.subset, hide_novel=hide_novel)
+
+
 def store_of(config: Config) -> RunStore:
     """Give the run store of a config."""
     return RunStore(Path(config.execution.output) / "store")
@@ -129,7 +142,19 @@ def novel_names(config: Config) -> tuple[str, ...]:
     return config.experiment.prompts.classes or split_of(config).novel
 
 
-def choose_supports(folder: DataFolder, split: ClassSplit, shots: int, seed: int) -> dict[str, tuple[str, ...]]:
+def protocol_of(config: Config) -> GfssProtocol:
+    """Give the published GFSS convention that holds."""
+    return PROTOCOLS[config.experiment.protocol]
+
+
+def side_of(config: Config) -> int:
+    """Give the side of the squares that GFSS models see, in pixels; 0: picto's pictures stay as they are."""
+    return 0 if config.experiment.dataset == "picto" else protocol_of(config).side
+
+
+def choose_supports(
+    folder: DataFolder, split: ClassSplit, shots: int, seed: int, protocol: GfssProtocol = DIAM
+) -> dict[str, tuple[str, ...]]:
     """Choose the support pictures: class -> K names; each shows one novel class only, large enough.
 
     Args:
@@ -137,6 +162,7 @@ def choose_supports(folder: DataFolder, split: ClassSplit, shots: int, seed: int
         split: base and novel classes.
         shots: K.
         seed: of the order in which the pool is gone through.
+        protocol: says how large is large enough.
 
     Raises:
         InputError: the pool has too few suitable pictures of a class, or a damaged one.
@@ -148,15 +174,15 @@ def choose_supports(folder: DataFolder, split: ClassSplit, shots: int, seed: int
         if all(len(found) == shots for found in chosen.values()):
             break
         _, labels = read_pair(*folder.pair(name), split)
-        areas = np.bincount(labels.ravel(), minlength=256) / labels.size
+        areas, least = np.bincount(labels.ravel(), minlength=256), protocol.least_pixels(labels.size)
         present = [i for i in split.novel_ids if areas[i]]
-        if len(present) == 1 and areas[present[0]] >= MIN_AREA and len(chosen[split.names[present[0]]]) < shots:
+        if len(present) == 1 and areas[present[0]] >= least and len(chosen[split.names[present[0]]]) < shots:
             chosen[split.names[present[0]]].append(name)
     for name, found in chosen.items():
         if len(found) < shots:
             raise InputError(
                 f"{folder.root} has only {len(found)} support pictures of {name!r} that show no other novel class "
-                f"and cover {MIN_AREA:.0%}: lower experiment.shots (now {shots}) or add pictures"
+                f"and have enough pixels of it: lower experiment.shots (now {shots}) or add pictures"
             )
     return {name: tuple(found) for name, found in chosen.items()}
 
@@ -165,18 +191,39 @@ def choose_supports(folder: DataFolder, split: ClassSplit, shots: int, seed: int
 def read_supports(config: Config) -> tuple[Support, ...]:
     """Read the supports of every novel class, in the order of the split."""
     data, split = prepare_data(config), split_of(config)
-    chosen = choose_supports(data["support"], split, config.experiment.shots, config.experiment.seed)
     supports = []
-    for name, ids in chosen.items():
+    for name, ids in _chosen_supports(config).items():
         pairs = [read_pair(*data["support"].pair(i), split) for i in ids]
         masks = tuple(labels == split.id_of(name) for _, labels in pairs)
-        supports.append(Support(name, tuple(picture for picture, _ in pairs), masks))
+        maps = tuple(labels for _, labels in pairs) if protocol_of(config).base_labels else None
+        supports.append(Support(name, tuple(picture for picture, _ in pairs), masks, labels=maps))
     return tuple(supports)
+
+
+def scored_places(config: Config) -> list[int]:
+    """Give which validation pictures a GFSS model is scored on: not its supports, and as many as the protocol says."""
+    data, protocol = prepare_data(config), protocol_of(config)
+    ids, hidden = data["validation"].ids, set()
+    if data["support"] == data["validation"]:
+        hidden = {name for names in _chosen_supports(config).values() for name in names}
+    places = [place for place, name in enumerate(ids) if name not in hidden]
+    wanted = protocol.test_pictures.get(config.experiment.dataset, len(places))
+    if wanted < len(places):
+        places = sorted(random.Random(f"test/{config.experiment.seed}").sample(places, wanted))
+    return places
+
+
+@lru_cache(maxsize=2)
+def _chosen_supports(config: Config) -> dict[str, tuple[str, ...]]:
+    experiment, folder = config.experiment, prepare_data(config)["support"]
+    return choose_supports(folder, split_of(config), experiment.shots, experiment.seed, protocol_of(config))
 
 
 def supports_content(supports: tuple[Support, ...]) -> str:
     """Hash of the supports' pictures and masks."""
-    return hash_json([[s.name, hash_arrays(*s.pictures), hash_arrays(*s.masks)] for s in supports])
+    rows = [[s.name, hash_arrays(*s.pictures), hash_arrays(*s.masks)] for s in supports]
+    maps = [[hash_arrays(*s.labels)] if s.labels is not None else [] for s in supports]
+    return hash_json([row + more for row, more in zip(rows, maps, strict=True)])
 
 
 @lru_cache(maxsize=16)
@@ -190,11 +237,12 @@ def _picto_root(config: Config) -> Path:
 
 def _pascal(config: Config, purpose: str) -> DataFolder:
     root = Path(config.execution.data) / "VOC2012"
-    for name in _PASCAL_LISTS[purpose]:
+    lists = protocol_of(config).lists[purpose]
+    for name in lists:
         if (root / "ImageSets" / "Segmentation" / f"{name}.txt").exists():
             return DataFolder(root, name)
     raise InputError(
-        f"no PASCAL VOC 2012 in {root} (looked for ImageSets/Segmentation/{_PASCAL_LISTS[purpose][0]}.txt): "
+        f"no PASCAL VOC 2012 in {root} (looked for ImageSets/Segmentation/{lists[0]}.txt): "
         "put it there or name its parent by --set execution.data=FOLDER"
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 
-from fss_models.data import MILD, vary
+from fss_models.data import MILD, Labelled, vary
 from pipeline.classes import IGNORE
 from pipeline.types import LabelMap, Picture
 
@@ -48,13 +49,36 @@ def fit(picture: Picture, labels: LabelMap, side: int) -> tuple[Tensor, Tensor]:
     return square, filled
 
 
+def as_tensors(
+    data: Labelled, places: Sequence[int], device: torch.device, side: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Give some items of a set: pictures float (B, 3, H, W) in 0..1 and labels uint8 (B, H, W).
+
+    Args:
+        data: the set.
+        places: of the items.
+        device: of the tensors.
+        side: of the squares that they are fitted to, see `fit`; 0 leaves pictures of one size as they are, and fits
+            others to the longest side among them.
+    """
+    items = [data[i] for i in places]
+    sizes = {y.shape for _, y in items}
+    if side or len(sizes) > 1:
+        fitted = [fit(x, y, side or max(n for size in sizes for n in size)) for x, y in items]
+        return tuple(torch.stack(part).to(device) for part in zip(*fitted, strict=True))  # type: ignore[return-value]
+    pictures = torch.from_numpy(np.stack([p for p, _ in items])).to(device).permute(0, 3, 1, 2).float() / 255
+    return pictures, torch.from_numpy(np.stack([y for _, y in items])).to(device)
+
+
 def unfit(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bring logits (h, w) of a fitted square to the picture's own size (H, W).
+    """Bring logits (..., h, w) of a fitted square to the picture's own size (..., H, W).
 
     The same as padding the original label to a square and enlarging the logits to it.
     """
-    longer = max(size)
-    return F.interpolate(logits[None, None], size=(longer, longer), mode="bilinear")[0, 0, : size[0], : size[1]]
+    square = logits.reshape(1, -1, *logits.shape[-2:])
+    if square.shape[-1] != max(size) or square.shape[-2] != max(size):
+        square = F.interpolate(square, size=(max(size), max(size)), mode="bilinear")
+    return square[0, :, : size[0], : size[1]].reshape(*logits.shape[:-2], *size)
 
 
 def augment(

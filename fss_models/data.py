@@ -133,13 +133,6 @@ def supports_of(folder: VocFolder, shots: int) -> list[Support]:
     return supports
 
 
-def as_tensors(data: Labelled, places: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Give some items of a set: pictures float (B, 3, H, W) in 0..1 and labels uint8 (B, H, W)."""
-    items = [data[i] for i in places]
-    pictures = torch.from_numpy(np.stack([p for p, _ in items])).to(device).permute(0, 3, 1, 2).float() / 255
-    return pictures, torch.from_numpy(np.stack([y for _, y in items])).to(device)
-
-
 @dataclass(frozen=True)
 class Variation:
     """How much a picture is varied.

@@ -12,13 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fss_models.backbones import Backbone, Levels
-from fss_models.cam import own_class, xgrad_cam
+from fss_models.backbones import Backbone
 from fss_models.hub import Pretrained, read_config, read_weights, write_model
 from fss_models.iir import IIR, Seen
 from fss_models.layers import cosine_map, masked_average, resize
 from fss_models.losses import iir_losses
 from fss_models.randomness import seeded
+from fss_models.seen import see_queries, see_supports
 from pipeline.errors import InputError
 
 
@@ -201,18 +201,3 @@ def build_fss_model(config: FssConfig, backbone: Backbone | None = None) -> Any:
 def trainable_state(model: nn.Module) -> dict[str, Tensor]:
     """Give a model's weights without those of its frozen backbone."""
     return {k: v for k, v in model.state_dict().items() if not k.startswith("backbone.")}
-
-
-def see_supports(backbone: Backbone, levels: Levels, masks: Tensor) -> tuple[Seen, Tensor]:
-    """Give what IIR sees of supports, levels of P * S pictures, masks bool (P, S, H, W), and their c* (P, S)."""
-    flat = masks.flatten(0, 1).float()
-    classes = own_class(backbone, levels.f3, flat)
-    f4 = backbone.top(levels.f3 * resize(flat[:, None], levels.f3.shape[-2:]))
-    cam = xgrad_cam(backbone, levels.f3, classes)
-    return Seen(levels.f2, levels.f3, f4, cam), classes.unflatten(0, masks.shape[:2])
-
-
-def see_queries(backbone: Backbone, levels: Levels, classes: Tensor) -> Seen:
-    """Give what IIR sees of P queries for the classes c* (P, S) of their supports."""
-    cams = [xgrad_cam(backbone, levels.f3, classes[:, s]) for s in range(classes.shape[1])]
-    return Seen(levels.f2, levels.f3, levels.f4, torch.stack(cams, 1))

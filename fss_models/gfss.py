@@ -11,14 +11,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fss_models.augment import as_tensors
 from fss_models.backbones import Backbone, Levels
 from fss_models.base_learner import BaseLearner
-from fss_models.fss import see_queries, see_supports, trainable_state
+from fss_models.data import Arrays
+from fss_models.fss import trainable_state
 from fss_models.fusion import Fusion
 from fss_models.hub import Pretrained, read_config, read_weights, write_model
 from fss_models.iir import IIR, Seen, SupportCode
 from fss_models.layers import resize
 from fss_models.randomness import seeded
+from fss_models.seen import see_queries, see_supports
 from pipeline.errors import InputError
 from pipeline.types import Support
 
@@ -73,24 +76,34 @@ class GfssModel(Pretrained, nn.Module):
 
     # --- supports ---------------------------------------------------------------------------------------------
 
-    def set_supports(self, supports: Sequence[Support]) -> None:
+    def set_supports(self, supports: Sequence[Support], side: int = 0) -> None:
         """Take the supports of the N novel classes, in the order of their split ids.
 
+        Args:
+            supports: pictures of several sizes are fitted to squares.
+            side: of the squares; 0 leaves pictures of one size as they are, and takes the longest side of others.
+
         Raises:
-            InputError: classes with different numbers of shots, or pictures of different sizes.
+            InputError: classes with different numbers of shots.
         """
         counts = {len(s.pictures) for s in supports}
-        sizes = {p.shape for s in supports for p in s.pictures}
-        if len(counts) != 1 or len(sizes) != 1:
-            raise InputError(
-                f"supports with {sorted(counts)} pictures a class and sizes {sorted(sizes)}: "
-                "expected the same number and one size for all classes"
-            )
+        if len(counts) != 1:
+            raise InputError(f"supports with {sorted(counts)} pictures a class: expected the same number for all")
+        items = [(p, m) for s in supports for p, m in zip(s.pictures, s.masks, strict=True)]
+        flat = Arrays([p for p, _ in items], [m.astype(np.uint8) for _, m in items], 2)
+        pictures, masks = as_tensors(flat, range(len(items)), torch.device("cpu"), side)
+        pictures = (pictures * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+        shape = (len(supports), counts.pop())
         self._supports = {
-            "supports.pictures": torch.from_numpy(np.stack([np.stack(s.pictures) for s in supports])),
-            "supports.masks": torch.from_numpy(np.stack([np.stack(s.masks) for s in supports]).astype(np.uint8)),
+            "supports.pictures": pictures.unflatten(0, shape).contiguous(),
+            "supports.masks": (masks == 1).to(torch.uint8).unflatten(0, shape).contiguous(),
         }
         self._code = None
+
+    @property
+    def side(self) -> int:
+        """Longer side of the supports in pixels: the size at which the model knows things."""
+        return 0 if self._supports is None else max(self._supports["supports.pictures"].shape[2:4])
 
     @property
     def novel(self) -> int:

@@ -91,6 +91,7 @@ def train_teacher(
     place: Place | None = None,
     backbone: Backbone | None = None,
     adapt: bool = True,
+    side: int = 0,
 ) -> GfssModel:
     """Train base learner and decoder on base pictures, then give the base learner novel outputs from the supports.
 
@@ -104,22 +105,23 @@ def train_teacher(
         backbone: given where several models share one.
         adapt: false leaves the second phase out; the features have then never seen a support, which is what
             `evaluate.prototype_matching` should stand on.
+        side: of the squares that the model sees, in pixels; 0: as high as the first picture.
     """
     place = place or Place()
     first, second = settings.base_steps, max(settings.base_steps // 3, 1) if adapt else 0
     model = build_model(config, backbone).to(place.device)
-    side = base[0][0].shape[0]
+    seen = side or base[0][0].shape[0]
     # 1. Base classes.
-    batches = TeacherBatches(base, config.base, settings.batch, side, seed)
+    batches = TeacherBatches(base, config.base, settings.batch, seen, seed)
     _run(Step(model, "teacher"), batches, first, settings.lr, settings, seed, place.part(0, first + second))
-    fit_on_held_out(model, base, len(supports), seed)
+    fit_on_held_out(model, base, len(supports), seed, side)
     # 2. Novel classes from their supports.
-    model.set_supports(supports)
+    model.set_supports(supports, side)
     if not adapt:
         return model.eval()
     labelled = label_supports(model, supports)
     model.grow(len(supports))
-    novel = FinalBatches(base, labelled, None, config.base, settings.batch, side, seed)
+    novel = FinalBatches(base, labelled, None, config.base, settings.batch, seen, seed)
     late = place.part(first, first + second)
     _run(Step(model, "adapt"), novel, second, settings.lr * LATE_RATE, settings, seed, late)
     return model.eval()
@@ -134,6 +136,7 @@ def train_final(
     *,
     seed: int = 0,
     place: Place | None = None,
+    side: int = 0,
 ) -> GfssModel:
     """Train on from the teacher, on base pictures and supports, with or without synthetic pictures.
 
@@ -145,15 +148,16 @@ def train_final(
         settings: steps, batch, rate, share and weight of synthetic pictures.
         seed: of every draw.
         place: see `Place`.
+        side: as of the teacher.
     """
     place = place or Place()
     model = build_model(teacher.config, teacher.backbone).to(place.device)
     model.load_state_dict(teacher.state_dict())
-    model.set_supports(supports)
+    model.set_supports(supports, side)
     labelled = label_supports(teacher, supports)
-    side = base[0][0].shape[0]
     batches = FinalBatches(
-        base, labelled, synthetic, teacher.config.base, settings.batch, side, seed, settings.synthetic_share
+        base, labelled, synthetic, teacher.config.base, settings.batch, side or base[0][0].shape[0], seed,
+        settings.synthetic_share,
     )
     step = Step(model, "final", synthetic_weight=settings.synthetic_weight)
     _run(step, batches, settings.final_steps, settings.lr * LATE_RATE, settings, seed, place)
@@ -166,11 +170,16 @@ def train_final(
 def label_supports(teacher: GfssModel, supports: Sequence[Support]) -> Arrays:
     """Give the supports with labels: the class by its mask; what else the teacher takes for a base thing is 255.
 
-    Supports come with base things relabelled as background, which must not be learnt as background.
+    Supports come with base things relabelled as background, which must not be learnt as background, unless the
+    protocol gives their labels.
     """
     pictures, labels = [], []
     first = 1 + teacher.config.base
     for k, support in enumerate(supports):
+        if support.labels is not None:
+            pictures += support.pictures
+            labels += support.labels
+            continue
         for picture, mask in zip(support.pictures, support.masks, strict=True):
             x = torch.from_numpy(picture.astype(np.float32) / 255).permute(2, 0, 1)[None]
             x = x.to(teacher.fusion.offsets.device)

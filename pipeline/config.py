@@ -79,7 +79,7 @@ class RefineSettings(Settings):
 class ModelSettings(Settings):
     """A segmentation model."""
 
-    name: Literal["iir"] = "iir"
+    name: Literal["iir", "matching"] = Field("iir", description="matching: the reference of FSS, learns nothing")
     backbone: str = Field("picto", description="picto, or a transformers ResNet by folder or hub name")
 
 
@@ -131,6 +131,9 @@ class Experiment(Settings):
 
     dataset: str = Field("picto", description="picto | pascal")
     fold: int = Field(0, ge=0, le=3)
+    protocol: Literal["gfss-diam", "gfss-capl"] = Field(
+        "gfss-diam", description="which published GFSS convention holds, see fss_models.protocols"
+    )
     shots: int = Field(1, ge=1, le=100, description="support pictures a novel class (K)")
     seed: int = Field(0, ge=0)
     base_pictures: int = Field(1000, ge=1, description="base training scenes of picto")

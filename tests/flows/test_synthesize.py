@@ -5,11 +5,11 @@ import pytest
 from rich.console import Console
 
 from flows.data import prepare_data, store_of
-from flows.evaluation import evaluate_run
 from flows.learning import train_teacher_stage
 from flows.plan import make_plan
 from flows.run import run
 from flows.settings import load_config
+from flows.standalone import evaluate_alone
 from flows.steps import CHAIN, prompts_step, teacher_step
 from flows.wiring import backbone_path, load_model
 from pipeline.hashing import hash_files
@@ -172,7 +172,9 @@ def test_teacher_can_be_trained_again(trained, tmp_path):
 def test_evaluate_repeats_the_scores(finished):
     """The checkpoints of a run give its scores again, and prototype matching beside them if asked for."""
     _, folder, _ = finished
-    scores, again = json.loads((folder / "scores.json").read_text()), evaluate_run(folder, matching=True)
+    scores, again = json.loads((folder / "scores.json").read_text()), evaluate_alone(
+        folder, None, {}, shots=None, matching=True
+    )
     assert 0 <= again["matching"]["novel_miou"] <= 1
     assert "matching" not in scores
     for which in ("teacher", "before", "after"):
