@@ -143,7 +143,7 @@ def status(*, output: Output = Path("outputs"), json_: AsJson = False) -> None:
     for row in runs:
         table.add_row(*(_number(row.get(key)) for key in heads))
     out.print(table if runs else "no run yet: syn4seg run")
-    out.print("finished shards: " + (", ".join(f"{k} {shards[k]}" for k in CHAIN if k in shards) or "none"))
+    out.print("finished shards: " + (", ".join(f"{k} {shards[k]}" for k in (*CHAIN, "fss") if k in shards) or "none"))
     for path in interrupted:
         out.print(f"interrupted or in work: {path}")
 
@@ -204,7 +204,7 @@ def train(
 
 @app.command
 def evaluate(
-    *, run: str = "latest", model: str = "iir", protocol: str | None = None, matching: bool = False,
+    *, run: str = "latest", model: str | None = None, protocol: str | None = None, matching: bool = False,
     shots: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
     episodes: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
     seeds: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
@@ -217,7 +217,7 @@ def evaluate(
     run
         Name of a run, or its end.
     model
-        iir, or matching for a run of it.
+        iir or matching; that of the run unless given.
     protocol
         fss, gfss-diam or gfss-capl; that of the run unless given.
     matching
@@ -236,15 +236,14 @@ def evaluate(
     from flows.runs import find_run
     from flows.standalone import evaluate_alone
 
-    folder = find_run(output, run)
-    asked = {"episodes": episodes, "seeds": seeds, "resolution": resolution}
     if resolution is not None:
         _one_of(resolution, ("original", "network"), "resolution")
-    if protocol is not None:
-        _known_model(model, protocol)
+    _known_model(model or "iir", protocol or "fss")
+    asked = {"episodes": episodes, "seeds": seeds, "resolution": resolution}
     scores = evaluate_alone(
-        folder, protocol, {k: v for k, v in asked.items() if v is not None}, shots=shots, matching=matching
-    )
+        find_run(output, run), protocol, model, {k: v for k, v in asked.items() if v is not None}, shots=shots,
+        matching=matching,
+    )  # fmt: skip
     if to:
         to.parent.mkdir(parents=True, exist_ok=True)
         to.write_text(json.dumps(scores, indent=1, allow_nan=False) + "\n")

@@ -54,8 +54,8 @@ def train_fss_stage(config: Config, data: DataSets) -> StageRecord:
         from fss_models.train_fss import train_fss
 
         network = FssConfig(
-            name=experiment.model.name, backbone=backbone, shots=experiment.shots, options=experiment.fss.options,
-            seed=experiment.seed, side=experiment.fss.side,
+            name=experiment.model.name, backbone=backbone, shots=experiment.shots, side=experiment.fss.side,
+            options=experiment.fss.options.model_dump(), seed=experiment.seed,
         )  # fmt: skip
         frozen = wiring.load_backbone(backbone)
         if experiment.model.name == "matching":

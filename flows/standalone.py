@@ -88,20 +88,22 @@ def find_extra(config: Config, data: str) -> DataFolder:
 
 
 def evaluate_alone(
-    folder: Path, protocol: str | None, settings: Mapping[str, Any], *, shots: int | None, matching: bool
+    folder: Path, protocol: str | None, model: str | None, settings: Mapping[str, Any], *, shots: int | None,
+    matching: bool,
 ) -> dict[str, Any]:
     """Score every model of a run again, from its own checkpoints, in the form of ``scores.json``.
 
     Args:
         folder: of the run.
         protocol: fss, gfss-diam or gfss-capl; None takes that of the run.
+        model: its name; None takes that of the run.
         settings: what is to be different in ``experiment.fss``.
         shots: supports an episode of fss; None takes those of training.
         matching: of GFSS, also score plain prototype matching; its base learner is trained where it is not in the
             store yet.
 
     Raises:
-        InputError: the run is of another protocol, or an option does not go with it.
+        InputError: the run is of another protocol or model, or an option does not go with it.
     """
     config = load_config(str(folder / "experiment.yaml"))
     experiment = config.experiment
@@ -111,6 +113,8 @@ def evaluate_alone(
             f"{folder.name} was trained under {own}, whose base pictures and supports are others than those of "
             f"{protocol}: syn4seg train --protocol {protocol}"
         )
+    if model not in (None, experiment.model.name):
+        raise InputError(f"{folder.name} holds {experiment.model.name}, not {model}: syn4seg train --model {model}")
     if own == "fss":
         fss = experiment.fss.model_copy(update=dict(settings))
         return evaluate_fss_run(config, folder, shots, fss)
@@ -124,8 +128,7 @@ def evaluate_alone(
         checkpoint = folder / "checkpoints" / name
         if checkpoint.exists():
             backbone = wiring.backbone_path(backbones.get(name, experiment.model.backbone))
-            model = wiring.load_model(checkpoint, backbone, wiring.device_of(config))
-            scores[name] = evaluate_model(config, data, model)
+            scores[name] = evaluate_model(config, data, wiring.load_model(checkpoint, backbone, wiring.device_of(config)))
     if matching:
         record = match_prototypes_stage(config, data)
         scores["matching"] = json.loads((store_of(config).folder(record) / "scores.json").read_text())

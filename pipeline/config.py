@@ -104,6 +104,12 @@ class TrainSettings(LoopSettings):
     synthetic_weight: float = Field(0.5, ge=0, description="loss weight of synthetic pictures (w_syn)")
 
 
+class ModelOptions(BaseModel):
+    """Arguments of the chosen model's own class, such as ``blocks: 6``; the model refuses what it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
 class FssSettings(LoopSettings):
     """Episodic training and evaluation. Source: systems.md 2 and 5.7; the defaults are picto's."""
 
@@ -123,7 +129,7 @@ class FssSettings(LoopSettings):
     episodes: int = Field(1000, ge=1, description="episodes of a score a seed; published: 1000 PASCAL, 4000 COCO")
     seeds: int = Field(5, ge=1, description="streams of episodes of a score: 0, 1, ...")
     resolution: Literal["original", "network"] = Field("original", description="size at which pixels are counted")
-    options: dict[str, bool | int | float | str] = Field({}, description="arguments of the model, such as blocks=6")
+    options: ModelOptions = ModelOptions()
 
 
 class Experiment(Settings):

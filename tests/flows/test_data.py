@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
-from flows.data import MIN_AREA, DataFolder, choose_supports
+from flows.data import DataFolder, choose_supports
 from pipeline.classes import ClassSplit
 from pipeline.errors import InputError
 from pipeline.images import write_labels, write_picture
+from pipeline.protocols import MIN_SHARE
 
 SPLIT = ClassSplit.of("picto", 0)
 BOAT, BOTTLE, TREE = (SPLIT.all_names.index(name) + 1 for name in ("boat", "bottle", "tree"))
@@ -35,7 +36,7 @@ def full_pool(root, **extra) -> DataFolder:
 def test_supports_show_one_novel_class_large_enough(tmp_path):
     """Pictures with two novel classes, or with too little of one, are no supports."""
     novel = [SPLIT.all_names.index(name) + 1 for name in SPLIT.novel[1:]]
-    little = int(100 * MIN_AREA) - 1
+    little = int(100 * MIN_SHARE) - 1
     areas = [{BOAT: 20, BOTTLE: 20}, {BOAT: little}, {BOAT: 30, TREE: 10}, *({label: 10} for label in novel)]
     chosen = choose_supports(write_folder(tmp_path, areas), SPLIT, 1, seed=0)
     assert chosen["boat"] == ("p02",)
