@@ -128,7 +128,8 @@ def evaluate_alone(
         checkpoint = folder / "checkpoints" / name
         if checkpoint.exists():
             backbone = wiring.backbone_path(backbones.get(name, experiment.model.backbone))
-            scores[name] = evaluate_model(config, data, wiring.load_model(checkpoint, backbone, wiring.device_of(config)))
+            network = wiring.load_model(checkpoint, backbone, wiring.device_of(config))
+            scores[name] = evaluate_model(config, data, network)
     if matching:
         record = match_prototypes_stage(config, data)
         scores["matching"] = json.loads((store_of(config).folder(record) / "scores.json").read_text())
