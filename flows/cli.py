@@ -183,7 +183,7 @@ def train(
     Parameters
     ----------
     model
-        iir; matching is the reference of fss that learns nothing.
+        iir or i2r; matching is the reference of fss that learns nothing.
     protocol
         fss, gfss-diam or gfss-capl.
     name
@@ -217,7 +217,7 @@ def evaluate(
     run
         Name of a run, or its end.
     model
-        iir or matching; that of the run unless given.
+        iir, i2r or matching; that of the run unless given.
     protocol
         fss, gfss-diam or gfss-capl; that of the run unless given.
     matching
@@ -349,7 +349,7 @@ def _stage(name: str) -> str:
 
 def _known_model(name: str, protocol: str) -> None:
     _one_of(protocol, PROTOCOLS, "protocol")
-    _one_of(name, ("iir", "matching") if protocol == "fss" else ("iir",), "model")
+    _one_of(name, ("iir", "i2r", "matching") if protocol == "fss" else ("iir", "i2r"), "model")
 
 
 def _alone(config: str | None, overrides: list[str] | None, model: str, protocol: str, output: Path) -> Config:

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fss_models.backbones import Backbone
 from fss_models.hub import Pretrained, read_config, read_weights, write_model
-from fss_models.iir import IIR, Seen
+from fss_models.iir import IIR, preset
+from fss_models.iir_loss import iir_loss
 from fss_models.layers import cosine_map, masked_average, resize
-from fss_models.losses import iir_losses
 from fss_models.randomness import seeded
-from fss_models.seen import see_queries, see_supports
+from fss_models.seen import Seen, see_queries, see_supports
 from pipeline.errors import InputError
 
 
@@ -118,18 +118,18 @@ class FssNetwork(Pretrained, nn.Module):
 
 
 class IirFss(FssNetwork):
-    """IIR on a frozen backbone, without a base learner.
+    """IIR, or another preset of its decoder, on a frozen backbone.
 
     Args:
-        config: ``options`` are arguments of `iir.IIR`.
+        config: ``name`` is that of the preset, ``options`` change its settings, see `iir.IIRConfig`.
         backbone: given where several models share one.
     """
 
     def __init__(self, config: FssConfig, backbone: Backbone) -> None:
         super().__init__(config, backbone)
-        channels = backbone.channels
+        mid, high = backbone.channels[1] + backbone.channels[2], backbone.channels[3]
         with seeded(config.seed, "initial weights"):
-            self.decoder = IIR(channels[1] + channels[2], channels[3], shots=config.shots, **config.options)
+            self.decoder = IIR(mid, high, preset(config.name), **{"shots": config.shots, **config.options})
 
     def forward(self, query: Tensor, supports: Tensor, masks: Tensor) -> Tensor:
         """Give foreground logits, see `FssModel`."""
@@ -141,11 +141,14 @@ class IirFss(FssNetwork):
         masks = batch.masks == 1
         query, support = self._see(batch.query, batch.supports, masks)
         code = self.decoder.encode_supports(support, masks)
-        return iir_losses(self.decoder.decode(query, code, batch.truth), code, batch.truth, batch.masks)
+        out = self.decoder.decode(query, code, batch.truth, batch.classes)
+        odd = self.decoder.config.compat.ignore_as_background
+        return iir_loss(out, code, batch.truth, batch.masks, ignore_as_background=odd)
 
     def _see(self, query: Tensor, supports: Tensor, masks: Tensor) -> tuple[Seen, Seen]:
-        support, classes = see_supports(self.backbone, self.backbone(supports.flatten(0, 1)), masks)
-        return see_queries(self.backbone, self.backbone(query), classes), support
+        size = query.shape[-2:]
+        support, classes = see_supports(self.backbone, self.backbone(supports.flatten(0, 1)), masks, size)
+        return see_queries(self.backbone, self.backbone(query), classes, size), support
 
 
 class Matching(FssNetwork):
@@ -179,8 +182,8 @@ class Matching(FssNetwork):
         return F.normalize(self.backbone(pictures).f3, dim=1)
 
 
-FSS_MODELS: dict[str, Callable[[FssConfig, Backbone], Any]] = {"iir": IirFss, "matching": Matching}
-"""Name in the config -> class."""
+FSS_MODELS: dict[str, Callable[[FssConfig, Backbone], Any]] = {"iir": IirFss, "i2r": IirFss, "matching": Matching}
+"""Name in the config -> class; iir and i2r are presets of one decoder."""
 
 
 def build_fss_model(config: FssConfig, backbone: Backbone | None = None) -> Any:
@@ -194,8 +197,9 @@ def build_fss_model(config: FssConfig, backbone: Backbone | None = None) -> Any:
     backbone = backbone or Backbone.from_pretrained(config.backbone, stride=config.stride, precision=config.precision)
     try:
         return FSS_MODELS[config.name](config, backbone)
-    except TypeError as error:
-        raise InputError(f"model {config.name} does not take the options {dict(config.options)}: {error}") from error
+    except (TypeError, ValidationError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise InputError(f"model {config.name} does not take the options {dict(config.options)}: {reason}") from error
 
 
 def trainable_state(model: nn.Module) -> dict[str, Tensor]:

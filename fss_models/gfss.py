@@ -18,10 +18,10 @@ from fss_models.data import Arrays
 from fss_models.fss import trainable_state
 from fss_models.fusion import Fusion
 from fss_models.hub import Pretrained, read_config, read_weights, write_model
-from fss_models.iir import IIR, Seen, SupportCode
+from fss_models.iir import IIR, Compat, SupportCode, preset
 from fss_models.layers import resize
 from fss_models.randomness import seeded
-from fss_models.seen import see_queries, see_supports
+from fss_models.seen import Seen, see_queries, see_supports
 from pipeline.errors import InputError
 from pipeline.types import Support
 
@@ -66,10 +66,12 @@ class GfssModel(Pretrained, nn.Module):
         channels = self.backbone.channels
         with seeded(config.seed, "initial weights"):
             self.base_learner = BaseLearner(channels, 1 + config.base + config.novel, dim=config.base_dim)
+            # in GFSS most classes are absent from a picture: hence the similarities, and features of one scale
             self.decoder = IIR(
-                channels[1] + channels[2], channels[3], shots=config.shots, dim=config.dim, blocks=config.blocks,
-                feature_dropout=config.feature_dropout, train_projection=config.train_projection,
-            )
+                channels[1] + channels[2], channels[3], preset(config.name), shots=config.shots, dim=config.dim,
+                blocks=config.blocks, feature_dropout=config.feature_dropout, standardise=True, similarities=True,
+                compat=Compat(detached_input=not config.train_projection),
+            )  # fmt: skip
         self.fusion = Fusion(1 + config.base)
         self._supports: dict[str, Tensor] | None = None
         self._code: tuple[SupportCode, Tensor] | None = None

@@ -54,11 +54,11 @@ class Pretrained:
         folder = Path(folder)
         self.save(folder)  # type: ignore[attr-defined]
         source = Path(self.backbone.source)
-        if source.is_dir():
-            (folder / BACKBONE).mkdir(exist_ok=True)
-            for pattern in ("*.json", "*.safetensors"):
-                for file in source.glob(pattern):
-                    shutil.copyfile(file, folder / BACKBONE / file.name)
+        files = [f for f in source.glob("*") if f.suffix in (".json", ".safetensors")] if source.is_dir() else [source]
+        for file in files:
+            if file.is_file():
+                (folder / BACKBONE).mkdir(exist_ok=True)
+                shutil.copyfile(file, folder / BACKBONE / file.name)
         (folder / CARD).write_text(_card(self, facts or {}))
 
     @classmethod
@@ -69,11 +69,13 @@ class Pretrained:
             InputError: neither a folder nor to be had from the hub, or no model of this kind.
         """
         folder = fetch(str(name))
-        if backbone is None and (folder / BACKBONE / CONFIG).exists():
-            settings = _settings(folder / CONFIG)
+        place = folder / BACKBONE
+        if backbone is None and place.is_dir():
+            settings, single = _settings(folder / CONFIG), sorted(place.glob("*.safetensors"))
             backbone = Backbone.from_pretrained(
-                folder / BACKBONE, stride=settings.get("stride", 8), precision=settings.get("precision", "bfloat16")
-            )
+                place if (place / CONFIG).exists() else single[0], stride=settings.get("stride", 8),
+                precision=settings.get("precision", "bfloat16"),
+            )  # fmt: skip
         return cls.load(folder, backbone)  # type: ignore[attr-defined]
 
 

@@ -18,8 +18,8 @@ from fss_models.batches import Batch, FinalBatches, TeacherBatches
 from fss_models.calibrate import fit_on_batches, fit_on_held_out
 from fss_models.data import Arrays, Labelled
 from fss_models.gfss import GfssConfig, GfssModel
+from fss_models.iir_loss import iir_loss
 from fss_models.layers import resize
-from fss_models.losses import binary, iir_losses, weighted
 from fss_models.trainer import Place, train_steps
 from pipeline.classes import IGNORE
 from pipeline.config import TrainSettings
@@ -54,7 +54,7 @@ class Step(nn.Module):
         logits = resize(model.base_learner(levels)[1], batch.labels.shape[-2:])
         labels = self._without_hidden_novel(logits, batch)
         ce = F.cross_entropy(logits, labels.long(), ignore_index=IGNORE, reduction="none")
-        base = weighted(ce, labels != IGNORE, weight)
+        base = _weighted(ce, labels != IGNORE, weight)
         if step % DECODER_EVERY[self.phase]:
             return {"loss": base, "base": base}
         # 2. Decoder: each query with its own support, and with its neighbour's, whose class it mostly does not show.
@@ -65,12 +65,12 @@ class Step(nn.Module):
         seen, classes = model.see_supports(levels.take(order + e), masks)
         code = model.decoder.encode_supports(seen, masks)
         query, support = torch.cat([order, order]), torch.cat([order, other])
-        truth = binary(labels[query], batch.episodes[support])
+        truth = _binary(labels[query], batch.episodes[support])
         queries = model.see_queries(levels.take(query), classes[support])
         out = model.decoder.decode(queries, code.take(support), truth)
-        own = binary(batch.labels[e:], batch.episodes)[:, None]
-        told = iir_losses(out, code, truth, own, weight[query], weight[e:])
-        return {**told, "loss": base + told["loss"], "base": base}
+        own = _binary(batch.labels[e:], batch.episodes)[:, None]
+        told = iir_loss(out, code, truth, own, query_weight=weight[query], support_weight=weight[e:])
+        return {"loss": base + told["loss"], "base": base, "decoder": told["final"], "masked": told["masked"]}
 
     def _without_hidden_novel(self, logits: Tensor, batch: Batch) -> Tensor:
         """Ignore background that may be an unlabelled novel thing: the model itself says so."""
@@ -196,3 +196,14 @@ def _run(
     step: Step, batches: Callable[[int], Batch], steps: int, lr: float, settings: TrainSettings, seed: int, place: Place
 ) -> None:
     train_steps(step, step.model, batches, steps, lr, settings, seed=seed, place=place, name=step.phase)
+
+
+def _binary(labels: Tensor, wanted: Tensor) -> Tensor:
+    """Give 1 where labels (P, H, W) are the wanted one (P,), 255 where they are unknown, else 0."""
+    return torch.where(labels == IGNORE, labels, (labels == wanted[:, None, None]).to(labels.dtype))
+
+
+def _weighted(loss: Tensor, known: Tensor, weight: Tensor) -> Tensor:
+    """Average a loss (P, H, W) over known pixels, pictures weighted by (P,)."""
+    w = known * weight[:, None, None]
+    return (loss * w).sum() / w.sum().clamp(min=1)

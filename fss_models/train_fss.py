@@ -14,6 +14,7 @@ from fss_models.data import Labelled
 from fss_models.episodes import EpisodeSampler, Subset, without_classes
 from fss_models.evaluate_fss import episode_batch, evaluate_fss, shown
 from fss_models.fss import EpisodeBatch, FssConfig, build_fss_model
+from fss_models.preparation import read_base_learner
 from fss_models.randomness import numpy_rng, seed_of
 from fss_models.trainer import Choice, Place, train_steps
 from pipeline.classes import ClassSplit
@@ -92,7 +93,7 @@ def train_fss(
         test: pictures of the test fold, needed by ``settings.choose`` = "test".
 
     Raises:
-        InputError: too few pictures of a base class, or no pictures for the choice.
+        InputError: too few pictures of a base class, none for the choice, or no base learner for IIR's ensemble.
     """
     place = place or Place()
     kept = without_classes(data, split.novel_ids)
@@ -100,6 +101,8 @@ def train_fss(
         raise InputError(f"every one of the {len(data)} training pictures shows a novel class: choose other pictures")
     side = settings.side or max(kept[0][1].shape)
     model = build_fss_model(config.model_copy(update={"side": side}), backbone).to(place.device)
+    if config.options.get("base"):  # IIR's ensemble stands on the base learner that was prepared with the backbone
+        read_base_learner(model.decoder.ensemble, model.backbone.source)
     enough = kept.counts >= settings.min_pixels
     held = np.arange(len(kept)) % HELD_OUT == 0 if settings.choose == "base" else np.zeros(len(kept), bool)
     train = Subset(kept, np.flatnonzero(~held))

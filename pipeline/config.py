@@ -79,7 +79,7 @@ class RefineSettings(Settings):
 class ModelSettings(Settings):
     """A segmentation model."""
 
-    name: Literal["iir", "matching"] = Field("iir", description="matching: the reference of FSS, learns nothing")
+    name: Literal["iir", "i2r", "matching"] = Field("iir", description="matching: the reference of FSS, learns nothing")
     backbone: str = Field("picto", description="picto, or a transformers ResNet by folder or hub name")
 
 
