@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import wiring
-from flows.data import prepare_data, split_of, store_of
+from flows.data import labelled, prepare_data, split_of, store_of, validation_of
 from flows.learning import match_prototypes_stage
 from flows.settings import load_config
 
@@ -20,15 +20,14 @@ def evaluate_run(folder: Path, *, matching: bool = False) -> dict[str, Any]:
         matching: also score plain prototype matching, under "matching"; its base learner is trained where it is not
             in the store yet.
     """
-    from fss_models.data import VocFolder
     from fss_models.evaluate import evaluate_gfss
 
     config = load_config(str(folder / "experiment.yaml"))
     experiment, split = config.experiment, split_of(config)
-    validation = prepare_data(config)["validation"]
-    pictures = VocFolder(validation.root, split, validation.subset)
+    pictures = labelled(config, validation_of(prepare_data(config)))
     backbones = {"teacher": experiment.teacher.backbone, "before": experiment.model.backbone}
-    scores: dict[str, Any] = {k: getattr(experiment, k) for k in ("dataset", "fold", "shots", "seed")}
+    scores: dict[str, Any] = {"dataset": split.dataset}
+    scores |= {k: getattr(experiment, k) for k in ("fold", "shots", "seed")}
     for name in ("teacher", "before", "after"):
         checkpoint = folder / "checkpoints" / name
         if checkpoint.exists():

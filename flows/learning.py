@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flows import steps, wiring
-from flows.data import DataFolder, DataSets, read_supports, split_of, store_of
+from flows.data import DataSets, labelled, read_supports, split_of, store_of
 from flows.progress import tell
 from pipeline.config import Config
+from pipeline.datasets import DataFolder
 from pipeline.hashing import hash_files
 from pipeline.store import Draft, StageRecord
 
 if TYPE_CHECKING:
-    from fss_models.data import VocFolder
+    from fss_models.data import SplitPictures
     from fss_models.gfss import GfssModel
     from fss_models.train import Place
 
@@ -45,7 +46,7 @@ def _trained_teacher(config: Config, data: DataSets, place: Place, *, adapt: boo
         seed=experiment.seed,
     )  # fmt: skip
     return train_teacher(
-        _pictures(config, data["base"], hide_novel=True), read_supports(config), network, experiment.train,
+        pictures_of(config, data["base"], hide_novel=True), read_supports(config), network, experiment.train,
         seed=experiment.seed, place=place, backbone=wiring.load_backbone(backbone), adapt=adapt,
     )  # fmt: skip
 
@@ -62,9 +63,9 @@ def train_final_stage(
 
         synthetic = None
         if dataset and dataset.counts["pictures"]:
-            synthetic = _pictures(config, DataFolder(store_of(config).folder(dataset), "train"), hide_novel=False)
+            synthetic = pictures_of(config, DataFolder(store_of(config).folder(dataset), "train"), hide_novel=False)
         model = train_final(
-            _model(config, teacher), _pictures(config, data["base"], hide_novel=True), read_supports(config), synthetic,
+            _model(config, teacher), pictures_of(config, data["base"], hide_novel=True), read_supports(config), synthetic,
             experiment.train, seed=experiment.seed, place=_place(config, draft, step),
         )  # fmt: skip
         _keep(model, draft)
@@ -80,7 +81,7 @@ def score_stage(config: Config, data: DataSets, model: StageRecord, name: str) -
         from fss_models.evaluate import evaluate_gfss
 
         scores = evaluate_gfss(
-            _model(config, model), _pictures(config, data["validation"], hide_novel=False), split_of(config),
+            _model(config, model), pictures_of(config, data["validation"], hide_novel=False), split_of(config),
             progress=lambda done, total: tell(step.stage, step.shard, done / total),
         )  # fmt: skip
         _write_scores(scores, draft)
@@ -96,8 +97,8 @@ def match_prototypes_stage(config: Config, data: DataSets) -> StageRecord:
         from fss_models.evaluate import prototype_matching
 
         model = _trained_teacher(config, data, _place(config, draft, step), adapt=False)
-        base = _pictures(config, data["base"], hide_novel=True)
-        validation = _pictures(config, data["validation"], hide_novel=False)
+        base = pictures_of(config, data["base"], hide_novel=True)
+        validation = pictures_of(config, data["validation"], hide_novel=False)
         _write_scores(prototype_matching(model, base, validation, split_of(config)), draft)
 
     return _computed(config, step, work)
@@ -114,16 +115,10 @@ def _computed(config: Config, step: steps.Step, work: Any) -> StageRecord:
     return record
 
 
-def _pictures(config: Config, folder: DataFolder, *, hide_novel: bool) -> VocFolder:
-    return _read(folder, config.experiment.dataset, config.experiment.fold, hide_novel)
-
-
 @lru_cache(maxsize=3)
-def _read(folder: DataFolder, dataset: str, fold: int, hide_novel: bool) -> VocFolder:
-    from fss_models.data import VocFolder
-    from pipeline.classes import ClassSplit
-
-    return VocFolder(folder.root, ClassSplit.of(dataset, fold), folder.subset, hide_novel=hide_novel)
+def pictures_of(config: Config, folder: DataFolder, *, hide_novel: bool) -> SplitPictures:
+    """Read the pictures of a folder with split ids; novel things become background where they are to be hidden."""
+    return labelled(config, folder, hide_novel=hide_novel)
 
 
 def _model(config: Config, record: StageRecord) -> Any:

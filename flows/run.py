@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flows.data import find_data, novel_names, prepare_data
+from flows.data import check_data, check_maps, find_data, novel_names, prepare_data
 from flows.plan import Plan, make_plan
 from flows.progress import Board, set_reporter
 from flows.runs import write_run
@@ -49,10 +49,10 @@ def run(config: Config, name: str, until: str, console: Console) -> tuple[Path |
 
 
 def check_inputs(config: Config) -> None:
-    """Look that weights and data sets are there.
+    """Look that weights and data sets are there, and that own pictures and masks are as they should be.
 
     Raises:
-        InputError: one of them is missing.
+        InputError: one of them is not.
     """
     experiment = config.experiment
     resolve(experiment.teacher.backbone, "backbone")
@@ -61,6 +61,10 @@ def check_inputs(config: Config) -> None:
         resolve(experiment.generate.model, "generator")
         if experiment.refine.enabled:
             resolve(experiment.refine.model, "sam")
+    check_maps(config)
+    if wrong := check_data(config):
+        more = f" (and {len(wrong) - 1} more: syn4seg check tells all)" if len(wrong) > 1 else ""
+        raise InputError(f"{wrong[0]}{more}")
     find_data(config)
 
 

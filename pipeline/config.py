@@ -97,8 +97,8 @@ class TrainSettings(Settings):
 class Experiment(Settings):
     """Everything that changes results."""
 
-    dataset: str = Field("picto", description="picto | pascal")
-    fold: int = Field(0, ge=0, le=3)
+    dataset: str = Field("picto", description="picto, a name of pipeline.datasets, or the path of an own-classes YAML")
+    fold: int = Field(0, ge=0, le=11, description="0 to 3; pascal also 10 and 11 (PASCAL-10i), lvis 0 to 9")
     shots: int = Field(1, ge=1, le=100, description="support pictures a novel class (K)")
     seed: int = Field(0, ge=0)
     base_pictures: int = Field(1000, ge=1, description="base training scenes of picto")
@@ -121,7 +121,7 @@ class Execution(Settings):
     workers: int = Field(0, ge=0, le=1024, description="processes that share the shards; 0: two for picto, else one")
     threads: int = Field(1, ge=1, le=1024, description="CPU threads a process; may change the last bits of results")
     output: str = Field("outputs", description="folder of the store and the runs")
-    data: str = Field("data", description="folder of the data sets that are not drawn, such as VOC2012")
+    data: str = Field("data", description="folder of the data sets that are not drawn: VOC2012, COCO2014, ...")
 
 
 class Config(Settings):

@@ -38,7 +38,7 @@ def test_help_teaches(call):
     [
         (["run", "--set", "experiment.fitler.min_similarity=0.5"], "did you mean 'experiment.filter'?"),
         (["run", "--set", "experiment.prompts.classes=[baot]"], "did you mean 'boat'?"),
-        (["run", "--set", "experiment.fold=7"], "expected a number from 0 to 3"),
+        (["run", "--set", "experiment.fold=7"], "fold 7 of picto does not exist: choose 0, 1, 2 or 3"),
         (["run", "--set", "experiment.filter.min_similarity=2.0"], "expected a number from -1 to 1"),
         (["run", "--set", "experiment.generate.model=./nowhere"], "no weights at './nowhere'"),
         (["run", "--set", "experiment.teacher.backbone=./nowhere"], "no weights at './nowhere'"),
@@ -77,9 +77,9 @@ def drawn(tmp_path_factory, tiny):
     output = tmp_path_factory.mktemp("drawn")
     overrides = [*tiny, f"execution.output={output}"]
     config = load_config(None, overrides)
-    folder = prepare_data(config)["support"]
-    chosen = choose_supports(folder, split_of(config), 1, 0)
-    return output, overrides, folder.pair(chosen["boat"][0])[1]
+    pool = prepare_data(config)["support"].pictures
+    chosen = choose_supports(pool, split_of(config), 1, 0)
+    return output, overrides, pool.pair(pool.ids[chosen["boat"][0]])[1]
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "foreign id"])

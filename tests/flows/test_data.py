@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from flows.data import MIN_AREA, DataFolder, choose_supports
+from flows.data import MIN_AREA, choose_supports
 from pipeline.classes import ClassSplit
+from pipeline.datasets import DataFolder
 from pipeline.errors import InputError
 from pipeline.images import write_labels, write_picture
 
@@ -37,14 +38,14 @@ def test_supports_show_one_novel_class_large_enough(tmp_path):
     novel = [SPLIT.all_names.index(name) + 1 for name in SPLIT.novel[1:]]
     little = int(100 * MIN_AREA) - 1
     areas = [{BOAT: 20, BOTTLE: 20}, {BOAT: little}, {BOAT: 30, TREE: 10}, *({label: 10} for label in novel)]
-    chosen = choose_supports(write_folder(tmp_path, areas), SPLIT, 1, seed=0)
-    assert chosen["boat"] == ("p02",)
+    chosen = choose_supports(write_folder(tmp_path, areas).pictures, SPLIT, 1, seed=0)
+    assert chosen["boat"] == (2,)
     assert set(chosen) == set(SPLIT.novel)
 
 
 def test_supports_depend_on_the_seed_alone(tmp_path):
     """The same seed chooses the same pictures; some other seed chooses others."""
-    pool = full_pool(tmp_path)
+    pool = full_pool(tmp_path).pictures
     first = choose_supports(pool, SPLIT, 1, seed=0)
     assert choose_supports(pool, SPLIT, 1, seed=0) == first
     assert any(choose_supports(pool, SPLIT, 1, seed=seed) != first for seed in range(1, 6))
@@ -53,8 +54,8 @@ def test_supports_depend_on_the_seed_alone(tmp_path):
 
 def test_too_few_supports_say_what_to_lower(tmp_path):
     """A pool without enough pictures of a class is the user's to mend."""
-    with pytest.raises(InputError, match=r"has only 3 support pictures of 'boat'.*experiment\.shots \(now 4\)"):
-        choose_supports(full_pool(tmp_path), SPLIT, 4, seed=0)
+    with pytest.raises(InputError, match=r"only 3 support pictures .* of 'boat'.*experiment\.shots \(now 4\)"):
+        choose_supports(full_pool(tmp_path).pictures, SPLIT, 4, seed=0)
 
 
 def test_content_follows_the_files(tmp_path):
@@ -62,7 +63,7 @@ def test_content_follows_the_files(tmp_path):
     folder = full_pool(tmp_path)
     before = folder.content()
     assert folder.content() == before
-    mask = folder.pair("p03")[1]
+    mask = folder.pictures.pair("p03")[1]
     write_labels(mask, np.full((10, 10), BOAT, np.uint8))
     assert folder.content() != before
     mask.unlink()
