@@ -154,7 +154,8 @@ class ClassSplit:
             uint8 (H, W), or uint16 where the split has more ids than that.
         """
         label = int(self.split_ids[dataset_id])
-        return np.where(mask == 1, label, mask).astype(np.uint8 if len(self.names) <= IGNORE else np.uint16)
+        wide = mask.astype(np.uint8 if len(self.names) <= IGNORE else np.uint16)
+        return np.where(mask == 1, wide.dtype.type(label), wide)
 
     @cached_property
     def split_ids(self) -> np.ndarray:

@@ -166,7 +166,7 @@ class IndexedPictures:
 
     def content(self) -> str:
         """Hash of the index and of which items are listed; the pictures count by name and size."""
-        return hash_json([_content(self.folder), self._only])
+        return hash_json([_content(self.folder, self.stamp()), self._only])
 
     def _path(self, line: Mapping[str, Any]) -> Path:
         path = self.root / str(line["picture"])
@@ -264,5 +264,5 @@ def _crop(array: Any, box: Sequence[int] | None) -> Any:
 
 
 @lru_cache(maxsize=16)
-def _content(folder: Path) -> str:
+def _content(folder: Path, _: str) -> str:
     return hash_files(folder, ["lines.jsonl", "items.npy"])

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from flows.data import MIN_AREA, choose_supports
+from flows.data import MIN_AREA, check_maps, choose_supports, find_data
+from flows.settings import load_config
 from pipeline.classes import ClassSplit
-from pipeline.datasets import DataFolder
+from pipeline.datasets import DATASETS, DataFolder
 from pipeline.errors import InputError
 from pipeline.images import write_labels, write_picture
 
@@ -69,3 +70,20 @@ def test_content_follows_the_files(tmp_path):
     mask.unlink()
     with pytest.raises(InputError, match=r"the mask .*p03\.png is missing"):
         folder.content()
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_missing_data_say_where_to_get_them(tmp_path, name):
+    """Each data set that is not there is answered with what it needs, from where, and how to name its folder."""
+    places = [f"execution.data={tmp_path}/nowhere", f"execution.output={tmp_path}/out"]
+    with pytest.raises(InputError, match=r"get .*(com|org|uk).*execution\.data") as error:
+        find_data(load_config(None, [f"experiment.dataset={name}", *places]))
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_chain_needs_label_maps(tmp_path):
+    """A data set of one-class masks is refused by the chain, and only there."""
+    check_maps(load_config(None, ["experiment.dataset=pascal"]))
+    with pytest.raises(InputError, match="fss1000 has masks of one class each, for few-shot episodes"):
+        check_maps(load_config(None, ["experiment.dataset=fss1000"]))

@@ -26,13 +26,14 @@ def voc(put, lines, boxed, tmp_path):
 
 @pytest.fixture
 def sbd(voc, put, lines, boxed):
-    """Add SBD: one new training picture, one new validation picture, and one of VOC's validation list in its training."""
+    """Add SBD: a new picture in each part, and one of VOC's validation pictures in its training part."""
     lines("SBD/train.txt", "2008_000002", "2007_000033", "2007_000032")
     lines("SBD/val.txt", "2008_000008")
     (voc / "SBD/cls").mkdir()
     for name in ("2008_000002", "2008_000008"):
         put(f"VOC2012/JPEGImages/{name}.jpg")
-        savemat(voc / f"SBD/cls/{name}.mat", {"GTcls": {"Segmentation": boxed(2, 2, 6, 5, 7), "CategoriesPresent": [7]}})
+        truth = {"Segmentation": boxed(2, 2, 6, 5, 7), "CategoriesPresent": [7]}
+        savemat(voc / f"SBD/cls/{name}.mat", {"GTcls": truth})
     return voc
 
 
