@@ -64,8 +64,9 @@ def train_final_stage(
         synthetic = None
         if dataset and dataset.counts["pictures"]:
             synthetic = pictures_of(config, DataFolder(store_of(config).folder(dataset), "train"), hide_novel=False)
+        base = pictures_of(config, data["base"], hide_novel=True)
         model = train_final(
-            _model(config, teacher), pictures_of(config, data["base"], hide_novel=True), read_supports(config), synthetic,
+            _model(config, teacher), base, read_supports(config), synthetic,
             experiment.train, seed=experiment.seed, place=_place(config, draft, step),
         )  # fmt: skip
         _keep(model, draft)

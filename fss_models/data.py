@@ -17,10 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.classes import BACKGROUND, IGNORE, ClassSplit
-from pipeline.datasets.pascal import voc_folder
 from pipeline.datasets.pictures import Pictures, count_pixels, read_split
-from pipeline.errors import InputError
-from pipeline.types import LabelMap, Picture, Support
+from pipeline.types import LabelMap, Picture
 
 DECODED = 64 << 20
 """Bytes of decoded pictures that a set keeps: all of picto's, a few hundred photographs."""
@@ -161,48 +159,6 @@ class SplitPictures:
             _, (old, gone) = self._latest.popitem(last=False)
             self._bytes -= old.nbytes + gone.nbytes
         return picture, labels
-
-
-class VocFolder(SplitPictures):
-    """A folder in VOC layout.
-
-    ``JPEGImages/<id>.jpg`` (or .png), ``SegmentationClassAug/<id>.png`` with dataset ids,
-    ``ImageSets/Segmentation/<listing>.txt``.
-
-    Args:
-        folder: the folder.
-        split: turns dataset ids into split ids.
-        listing: name of the list; None takes the only one there is.
-        hide_novel: novel pixels become background, as base training must see them.
-
-    Raises:
-        InputError: a missing list, picture or mask, or a mask that does not fit.
-    """
-
-    def __init__(
-        self, folder: str | Path, split: ClassSplit, listing: str | None = None, *, hide_novel: bool = False
-    ) -> None:
-        self.folder = Path(folder)
-        lists = sorted(path.stem for path in (self.folder / "ImageSets" / "Segmentation").glob("*.txt"))
-        listing = listing or (lists[0] if len(lists) == 1 else "")
-        super().__init__(voc_folder(self.folder, listing), split, hide_novel=hide_novel)
-
-
-def supports_of(folder: VocFolder, shots: int) -> list[Support]:
-    """Take the first K pictures of each novel class from a folder of supports, in the order of the list.
-
-    Raises:
-        InputError: a novel class has fewer than K pictures.
-    """
-    supports = []
-    for label in folder.split.novel_ids:
-        name = folder.split.names[label]
-        found = np.flatnonzero(folder.counts[:, label])[:shots]
-        if len(found) < shots:
-            raise InputError(f"{folder.folder} has {len(found)} supports of {name}: expected {shots}")
-        items = [folder[int(i)] for i in found]
-        supports.append(Support(name, tuple(p for p, _ in items), tuple(y == label for _, y in items)))
-    return supports
 
 
 def as_tensors(data: Labelled, places: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -171,6 +171,8 @@ class Indexed:
         listed = _part_lists(load_json(self._file(part)))
         ids = sorted({id_ for name in label for id_ in listed[name][part]})
         for id_ in ids:
+            if Path(id_).name != id_:
+                raise ValueError(f"{id_!r} is no name of a picture")
             entry = load_json(self._pictures / "Annotations_Part_json_merged_part_classes" / f"{id_}.json")
             for thing in entry["object"]:
                 named = [(f"{thing['name']}+{p['name']}", mask) for p in thing["parts"] for mask in p["mask"]]

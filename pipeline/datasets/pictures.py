@@ -235,12 +235,14 @@ def lines_of(path: Path, hint: str) -> list[str]:
     """Read a list, one name a line.
 
     Raises:
-        InputError: it cannot be read or is empty; ``hint`` says what to do.
+        InputError: it cannot be read, is empty or names a place elsewhere; ``hint`` says what to do.
     """
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"the list of pictures {path} cannot be read: {hint}") from error
+    if outside := [line for line in lines if Path(line).is_absolute() or ".." in Path(line).parts]:
+        raise InputError(f"the list {path} names {outside[0]!r}: expected names inside its data set")
     if not lines:
         raise InputError(f"the list {path} is empty: expected one picture id a line")
     return lines

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from flows.cli import main
-from flows.data import check_data, find_data, read_supports, split_of, vocabulary_of
+from flows.data import check_data, find_data, labelled_pictures, read_supports, split_of, vocabulary_of
+from flows.plan import make_plan
 from flows.settings import load_config
 from flows.steps import prompts_step
 from picto.scenes import draw_portrait, draw_scene
@@ -233,6 +234,18 @@ def test_counts_are_kept_and_follow_the_files(garden, overrides, monkeypatch):
         assert check_data(config) == []
     mask("base/masks/03.png", 77)(garden)
     assert len(check_data(config)) == 1
+
+
+def test_without_validation_pictures_nothing_is_scored(garden, overrides, monkeypatch):
+    """A data set that names no validation pictures is complete; only the scores are left out."""
+    monkeypatch.chdir(garden)
+    edit(lambda raw: raw.pop("validation"))(garden)
+    config = load_config(None, overrides)
+    assert check_data(config) == []
+    plan = make_plan(config)
+    assert (plan.stages["train"].total, plan.stages["scores"].total) == (2, 0)
+    with pytest.raises(InputError, match="names no validation pictures: add validation"):
+        labelled_pictures(config, 10)
 
 
 @pytest.mark.slow

@@ -4,10 +4,11 @@ import torch
 from PIL import Image
 
 from fss_models.batches import FinalBatches, TeacherBatches
-from fss_models.data import MILD, STRONG, Arrays, Columns, SplitPictures, VocFolder, lay_over, supports_of, vary
+from fss_models.data import MILD, STRONG, Arrays, Columns, SplitPictures, lay_over, vary
 from fss_models.episodes import EpisodeSampler
 from fss_models.randomness import numpy_rng
 from pipeline.classes import ClassSplit
+from pipeline.datasets.pascal import voc_folder
 from pipeline.errors import InputError
 
 
@@ -30,7 +31,7 @@ def voc(tmp_path):
 def test_folder_is_read_in_split_ids(voc):
     """Dataset ids become split ids and ignored pixels stay ignored."""
     split = ClassSplit.of("picto", 0)
-    data = VocFolder(voc, split)
+    data = SplitPictures(voc_folder(voc, "all"), split)
     assert len(data) == 3
     assert set(np.unique(data[2][1])) == {0, split.id_of("boat"), split.id_of("clock"), 255}
     assert data.counts[1, split.id_of("clock")] == 64
@@ -39,17 +40,10 @@ def test_folder_is_read_in_split_ids(voc):
 def test_novel_pixels_are_hidden_from_base_training(voc):
     """For base training novel things are background and base things stay."""
     split = ClassSplit.of("picto", 0)
-    data = VocFolder(voc, split, "all", hide_novel=True)
+    data = SplitPictures(voc_folder(voc, "all"), split, hide_novel=True)
     assert set(np.unique(data[0][1])) == {0}
     assert split.id_of("clock") in data[2][1]
     assert 255 in data[2][1]
-
-
-def test_supports_of_a_folder(voc):
-    """The first K pictures of each class become its support; too few are told."""
-    split = ClassSplit.of("picto", 0)
-    with pytest.raises(InputError, match="0 supports of bottle: expected 1"):
-        supports_of(VocFolder(voc, split), 1)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +53,7 @@ def test_supports_of_a_folder(voc):
         (lambda f: (f / "SegmentationClassAug/p1.png").unlink(), "mask .*p1.* does not exist"),
         (lambda f: (f / "SegmentationClassAug/p1.png").write_bytes(b"\x89PNG"), "p1.png cannot be read"),
         (lambda f: (f / "ImageSets/Segmentation/all.txt").write_text(""), "list .*all.txt is empty"),
+        (lambda f: (f / "ImageSets/Segmentation/all.txt").write_text("p0\n../../up\n"), "names '../../up'"),
         (lambda f: Image.new("L", (3, 3)).save(f / "SegmentationClassAug/p0.png"), "p0.png is 3x3 but its picture"),
         (lambda f: Image.new("L", (20, 16), 77).save(f / "SegmentationClassAug/p0.png"), "p0.png: a mask holds id 77"),
     ],
@@ -67,7 +62,7 @@ def test_a_broken_folder_is_told_in_one_sentence(voc, spoil, message):
     """Missing, truncated or foreign files raise the user's error."""
     spoil(voc)
     with pytest.raises(InputError, match=message):
-        VocFolder(voc, ClassSplit.of("picto", 0))
+        SplitPictures(voc_folder(voc, "all"), ClassSplit.of("picto", 0))
 
 
 def test_varied_labels_follow_the_picture():
