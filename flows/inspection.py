@@ -12,7 +12,7 @@ from typing import Any
 
 from flows.data import check_data, find_data, split_of, vocabulary_of
 from flows.plan import make_plan
-from flows.run import check_writable
+from flows.run import check_device, check_writable
 from flows.weights import resolve
 from flows.workers import count_workers
 from pipeline.config import Config
@@ -51,10 +51,8 @@ def inspect(config: Config) -> list[dict[str, Any]]:
 def _device(config: Config) -> str:
     import torch
 
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    if config.execution.device.startswith("cuda") and not gpus:
-        raise InputError(f"execution.device is {config.execution.device} but torch sees no GPU: use auto or cpu")
-    return ", ".join(gpus) or "CPU only"
+    check_device(config.execution.device)
+    return ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())) or "CPU only"
 
 
 def _data(config: Config) -> str:

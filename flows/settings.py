@@ -48,7 +48,10 @@ def load_config(source: str | None = None, overrides: Sequence[str] = ()) -> Con
     if name not in LABEL_MAPS and not isinstance(dataset, Own):
         return config  # its classes are told by its files, which are looked at when they are needed
     split = dataset.split(fold) if isinstance(dataset, Own) else ClassSplit.of(name, fold)
-    for name in config.experiment.prompts.classes:
+    classes = config.experiment.prompts.classes
+    if len(set(classes)) < len(classes):
+        raise InputError(f"experiment.prompts.classes: got {', '.join(classes)}: name each class once")
+    for name in classes:
         if split.id_of(name) not in split.novel_ids:
             raise InputError(
                 f"experiment.prompts.classes: {name!r} is no novel class of fold {split.fold}: "
@@ -102,8 +105,11 @@ def _parse(text: str, where: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        reason = str(error).replace("\n", " ")
-        raise InputError(f"{where} is no YAML: {reason}") from error
+        reason = " ".join(str(error).split())
+        if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+            mark = error.problem_mark
+            reason = f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
+        raise InputError(f"{where} is no YAML ({reason}): mend it there") from error
 
 
 def _put(tree: dict[str, Any], key: str, value: Any) -> None:
@@ -121,15 +127,19 @@ def _sentence(error: ValidationError) -> str:
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return _unknown(key)
-    limits = _limits(key)
-    if limits and first["type"].startswith(("greater_than", "less_than")):
-        return f"{key}: got {first['input']!r}, expected a number {limits}"
+    if first["type"].startswith(("greater_than", "less_than")):
+        return f"{key}: got {first['input']!r}, expected a number {_limits(key)}"
+    if first["type"] == "model_type":
+        below = next(k for k in valid_keys() if k.startswith(f"{key}."))
+        return f"{key}: got {first['input']!r}, expected keys such as {below}"
+    if first["type"] == "tuple_type":
+        return f"{key}: got {first['input']!r}, expected a list such as [{first['input']}]"
     message = first["msg"].replace("Input should be a valid", "expected type").replace("Input should be", "expected")
     return f"{key}: got {first['input']!r}, {message}"
 
 
 def _limits(key: str) -> str:
-    """Say the range of a number, such as "from -1 to 1"; nothing where it has none."""
+    """Say the range of a number, such as "from -1 to 1"."""
     model: Any = Config
     *groups, last = key.split(".")
     for group in groups:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class Settings(BaseModel):
     """Frozen settings that refuse unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class PromptSettings(Settings):
@@ -69,8 +69,8 @@ class RefineSettings(Settings):
     """SABR. Source: systems.md 4.6."""
 
     model: str = Field("picto", description="picto, or vit_b=PATH, vit_l=PATH, vit_h=PATH")
-    band: float = Field(0.08, gt=0, le=0.25, description="half-width of the band, fraction of the longer side")
-    min_overlap: float = Field(0.5, ge=0, le=1, description="skip a region whose IoU with SAM's mask is below this")
+    band: float = Field(0.1, gt=0, le=0.25, description="half-width of the band, fraction of the longer side")
+    min_overlap: float = Field(0.4, ge=0, le=1, description="skip a region whose IoU with SAM's mask is below this")
     pad: float = Field(0.006, ge=0, le=0.5, description="padding of the box, fraction of the longer side")
     min_area: float = Field(0.001, ge=0, le=1, description="smaller regions, as a fraction, are not shown to SAM")
     enabled: bool = True

@@ -157,7 +157,7 @@ class Own:
         for purpose in self.purposes:
             wrong: list[str] = []
             pictures = self._pictures(purpose, wrong)
-            counts = count_pixels(pictures, split, self.cache, wrong.append) if pictures.rows else None
+            counts = count_pixels(pictures, split, self.cache, wrong.append, decode=True) if pictures.rows else None
             yield from wrong
             if counts is not None and purpose == "base" and not wrong:
                 for label, name in enumerate(self.file.base.classes, start=1):

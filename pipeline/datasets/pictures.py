@@ -166,8 +166,9 @@ def read_split(pictures: Pictures, index: int, split: ClassSplit) -> tuple[Pictu
 
 
 def count_pixels(
-    pictures: Pictures, split: ClassSplit, cache: Path | None = None, complain: Callable[[str], None] | None = None
-) -> NDArray[np.int64]:
+    pictures: Pictures, split: ClassSplit, cache: Path | None = None, complain: Callable[[str], None] | None = None,
+    *, decode: bool = False,
+) -> NDArray[np.int64]:  # fmt: skip
     """Count the pixels of every label in every mask; each mask is read once and the counts are kept in ``cache``.
 
     Args:
@@ -175,6 +176,7 @@ def count_pixels(
         split: of any fold; its C classes are looked for.
         cache: folder, or None to keep nothing.
         complain: hears of a broken picture, which then counts nothing; None: it is raised.
+        decode: also decode every picture once, so that a damaged one is found; else its header is looked at.
 
     Returns:
         Label maps: int (N, C + 1) by dataset id. One-class items: int (N,), the pixels of the item's class.
@@ -186,11 +188,12 @@ def count_pixels(
     if known is not None:
         return known
     kept = None
-    if complain is None or _all_there(pictures):
-        kept = cache / f"counts-{pictures.stamp()}-{len(split.all_names)}.npy" if cache else None
-    if kept and kept.exists():
-        found: NDArray[np.int64] = np.load(kept)
-        return found
+    if cache and (complain is None or _all_there(pictures)):
+        kept = cache / f"counts-{pictures.stamp()}-{len(split.all_names)}{'-decoded' if decode else ''}.npy"
+        for path in (kept, kept.with_stem(f"{kept.stem}-decoded")):
+            if path.exists():
+                found: NDArray[np.int64] = np.load(path)
+                return found
     whole = pictures.classes is None
     counts = np.zeros((len(pictures.ids), len(split.all_names) + 1 if whole else 1), dtype=np.int64)
     broken = False
@@ -198,7 +201,7 @@ def count_pixels(
         picture, mask = pictures.where(index)
         try:
             labels = pictures.labels(index)
-            check_size(labels, pictures.size(index), mask, picture)
+            check_size(labels, pictures.picture(index).shape[:2] if decode else pictures.size(index), mask, picture)
             if whole:
                 split.check(labels, mask)
                 counts[index] = np.bincount(labels.ravel(), minlength=IGNORE + 1)[: counts.shape[1]]

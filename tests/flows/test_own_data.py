@@ -4,13 +4,11 @@ import json
 import re
 import shlex
 import shutil
-import sys
 
 import numpy as np
 import pytest
 import yaml
 
-from flows.cli import main
 from flows.data import check_data, find_data, labelled_pictures, read_supports, split_of, vocabulary_of
 from flows.plan import make_plan
 from flows.settings import load_config
@@ -135,16 +133,6 @@ def two_values(garden):
     write_labels(garden / "garden/new/snail/masks/b.png", labels)
 
 
-def call(monkeypatch, words):
-    """Run a command line and give its exit code."""
-    monkeypatch.setattr(sys, "argv", words)
-    try:
-        main()
-    except SystemExit as stop:
-        return stop.code or 0
-    return 0
-
-
 WRONG = {
     "missing mask": (lambda g: (g / "garden/base/masks/03.png").unlink(), r"03\.jpg has no mask: expected .*03\.png"),
     "missing support mask": (lambda g: (g / "garden/new/snail/masks/a.png").unlink(), r"a\.jpg has no mask"),
@@ -168,20 +156,20 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_is_wrong_is_told_before_work(garden, overrides, monkeypatch, capsys, wrong):
+def test_what_is_wrong_is_told_before_work(garden, overrides, monkeypatch, call, wrong):
     """`run` stops with one sentence and exit 2 before anything is computed, and `check` lists the same sentence."""
     spoil, sentence = WRONG[wrong]
     spoil(garden)
     monkeypatch.chdir(garden)
     arguments = [part for o in overrides for part in ("--set", o)]
     for command in ("run", "check"):
-        assert call(monkeypatch, ["syn4seg", command, *arguments, *(["--json"] if command == "check" else [])]) == 2
-        told = capsys.readouterr()
-        assert told.err.count("\n") == 1
+        code, told, complaint = call(command, *arguments, *(["--json"] if command == "check" else []))
+        assert code == 2
+        assert complaint.count("\n") == 1
         if command == "run":
-            assert re.search(sentence, told.err)
+            assert re.search(sentence, complaint)
         else:
-            found = [row["found"] for row in json.loads(told.out) if not row["ok"]]
+            found = [row["found"] for row in json.loads(told) if not row["ok"]]
             assert any(re.search(sentence, row) for row in found)
     assert not list((garden / "outputs").glob("store/*/*/record.json"))
 
@@ -249,7 +237,7 @@ def test_without_validation_pictures_nothing_is_scored(garden, overrides, monkey
 
 
 @pytest.mark.slow
-def test_the_commands_of_the_page(garden, root, monkeypatch, capsys, tiny):
+def test_the_commands_of_the_page(garden, root, monkeypatch, call, tiny):
     """Every command of the page runs, on drawn pictures, with picto's models and few steps."""
     monkeypatch.chdir(garden)
     files, commands = page(root)
@@ -262,7 +250,8 @@ def test_the_commands_of_the_page(garden, root, monkeypatch, capsys, tiny):
     small["experiment"] |= kept
     (garden / "garden.run.yaml").write_text(yaml.safe_dump(small))
     for command in commands:
-        assert call(monkeypatch, shlex.split(command)) == 0, f"{command}: {capsys.readouterr().err}"
+        code, _, complaint = call(*shlex.split(command)[1:])
+        assert code == 0, f"{command}: {complaint}"
     scores = json.loads((garden / "outputs/runs/latest/scores.json").read_text())
     assert scores["dataset"].startswith("garden-")
     assert set(scores["after"]["per_class"]) == {"background", *BASE, *NOVEL}
