@@ -12,6 +12,7 @@ from typing import Protocol
 from pipeline.classes import ClassSplit
 from pipeline.datasets.binary import Fss1000, Target
 from pipeline.datasets.coco import Coco
+from pipeline.datasets.msrc import Msrc
 from pipeline.datasets.own import Own
 from pipeline.datasets.parts import Indexed
 from pipeline.datasets.pascal import Pascal, voc_folder
@@ -70,6 +71,7 @@ DATASETS: dict[str, Callable[[Path, Path], DataSet]] = {
     "paco_part": lambda data, cache: Indexed(data, cache, "paco_part"),
     "deepglobe": lambda data, cache: Target(data, cache, "deepglobe"),
     "isic": lambda data, cache: Target(data, cache, "isic"),
+    "msrc21": Msrc,
     "chestxray": lambda data, cache: Target(data, cache, "chestxray"),
 }
 """Name in the config -> builder from the folder of all data sets and a folder for what is computed once."""
