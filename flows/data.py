@@ -131,10 +131,15 @@ def words_id(config: Config) -> str | None:
 
 
 def labelled(config: Config, folder: DataFolder, *, hide_novel: bool = False) -> SplitPictures:
-    """Give pictures in split ids, read when they are asked for."""
+    """Read pictures in split ids; novel things become background where they are to be hidden."""
+    return _labelled(folder, split_of(config), hide_novel)
+
+
+@lru_cache(maxsize=3)
+def _labelled(folder: DataFolder, split: ClassSplit, hide_novel: bool) -> SplitPictures:
     from fss_models.data import SplitPictures
 
-    return SplitPictures(folder.pictures, split_of(config), hide_novel=hide_novel, cache=folder.cache)
+    return SplitPictures(folder.pictures, split, hide_novel=hide_novel, cache=folder.cache)
 
 
 def store_of(config: Config) -> RunStore:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,6 @@ from pipeline.hashing import hash_files
 from pipeline.store import Draft, StageRecord
 
 if TYPE_CHECKING:
-    from fss_models.data import SplitPictures
     from fss_models.gfss import GfssModel
     from fss_models.train import Place
 
@@ -46,7 +44,7 @@ def _trained_teacher(config: Config, data: DataSets, place: Place, *, adapt: boo
         seed=experiment.seed,
     )  # fmt: skip
     return train_teacher(
-        pictures_of(config, data["base"], hide_novel=True), read_supports(config), network, experiment.train,
+        labelled(config, data["base"], hide_novel=True), read_supports(config), network, experiment.train,
         seed=experiment.seed, place=place, backbone=wiring.load_backbone(backbone), adapt=adapt,
     )  # fmt: skip
 
@@ -63,8 +61,8 @@ def train_final_stage(
 
         synthetic = None
         if dataset and dataset.counts["pictures"]:
-            synthetic = pictures_of(config, DataFolder(store_of(config).folder(dataset), "train"), hide_novel=False)
-        base = pictures_of(config, data["base"], hide_novel=True)
+            synthetic = labelled(config, DataFolder(store_of(config).folder(dataset), "train"))
+        base = labelled(config, data["base"], hide_novel=True)
         model = train_final(
             _model(config, teacher), base, read_supports(config), synthetic,
             experiment.train, seed=experiment.seed, place=_place(config, draft, step),
@@ -82,7 +80,7 @@ def score_stage(config: Config, data: DataSets, model: StageRecord, name: str) -
         from fss_models.evaluate import evaluate_gfss
 
         scores = evaluate_gfss(
-            _model(config, model), pictures_of(config, data["validation"], hide_novel=False), split_of(config),
+            _model(config, model), labelled(config, data["validation"]), split_of(config),
             progress=lambda done, total: tell(step.stage, step.shard, done / total),
         )  # fmt: skip
         _write_scores(scores, draft)
@@ -98,8 +96,8 @@ def match_prototypes_stage(config: Config, data: DataSets) -> StageRecord:
         from fss_models.evaluate import prototype_matching
 
         model = _trained_teacher(config, data, _place(config, draft, step), adapt=False)
-        base = pictures_of(config, data["base"], hide_novel=True)
-        validation = pictures_of(config, data["validation"], hide_novel=False)
+        base = labelled(config, data["base"], hide_novel=True)
+        validation = labelled(config, data["validation"])
         _write_scores(prototype_matching(model, base, validation, split_of(config)), draft)
 
     return _computed(config, step, work)
@@ -114,12 +112,6 @@ def _computed(config: Config, step: steps.Step, work: Any) -> StageRecord:
     record = store_of(config).compute(step.stage, step.shard, step.recipe, work)
     tell(step.stage, step.shard, 1.0)
     return record
-
-
-@lru_cache(maxsize=3)
-def pictures_of(config: Config, folder: DataFolder, *, hide_novel: bool) -> SplitPictures:
-    """Read the pictures of a folder with split ids; novel things become background where they are to be hidden."""
-    return labelled(config, folder, hide_novel=hide_novel)
 
 
 def _model(config: Config, record: StageRecord) -> Any:
