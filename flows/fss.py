@@ -9,10 +9,10 @@ from typing import Any
 from rich.console import Console
 
 from flows import steps, wiring
-from flows.data import DataSets, labelled, prepare_data, split_of, store_of
+from flows.data import DataSets, labelled, prepare_data, split_of, store_of, validation_of
 from flows.learning import computed, keep_model, place_of
 from flows.progress import Board, LossTable, set_reporter, tell
-from flows.run import check_writable
+from flows.run import check_device, check_own, check_writable
 from flows.runs import write_run
 from pipeline.config import Config, FssSettings
 from pipeline.errors import InputError
@@ -32,6 +32,8 @@ def run_fss(config: Config, name: str, console: Console) -> Path:
     Raises:
         InputError: something that the user can mend.
     """
+    check_device(config.execution.device)
+    check_own(config)
     check_writable(Path(config.execution.output))
     wiring.backbone_path(config.experiment.model.backbone)
     with Board({"data": 3, "fss": 1, "scores": 1}, console) as board, LossTable(console):
@@ -61,7 +63,7 @@ def train_fss_stage(config: Config, data: DataSets) -> StageRecord:
         if experiment.model.name == "matching":
             keep_model(build_fss_model(network, frozen), draft)
             return
-        test = labelled(config, data["validation"]) if experiment.fss.choose == "test" else None
+        test = labelled(config, validation_of(data)) if experiment.fss.choose == "test" else None
         model = train_fss(
             labelled(config, data["base"]), split_of(config), network, experiment.fss,
             seed=experiment.seed, place=place_of(config, draft, step), backbone=frozen, test=test,
@@ -99,7 +101,7 @@ def evaluate_fss_run(config: Config, folder: Path, shots: int | None, settings: 
         raise InputError(f"{folder} holds no FSS model: train one with syn4seg train --protocol fss")
     experiment = config.experiment.model_copy(update={"fss": settings, "shots": shots or config.experiment.shots})
     config = config.model_copy(update={"experiment": experiment})
-    told = {k: getattr(experiment, k) for k in ("dataset", "fold", "shots", "seed")}
+    told = {"dataset": split_of(config).dataset, **{k: getattr(experiment, k) for k in ("fold", "shots", "seed")}}
     scores = _scores(config, prepare_data(config), checkpoint, experiment.shots)
     return {**told, "protocol": "fss", "model": experiment.model.name, "fss": scores}
 
@@ -112,7 +114,7 @@ def _scores(config: Config, data: DataSets, folder: Path, shots: int) -> dict[st
     backbone = wiring.load_backbone(wiring.backbone_path(config.experiment.model.backbone))
     return evaluate_fss(
         FssNetwork.load(folder, backbone).to(wiring.device_of(config)),
-        labelled(config, data["validation"]), split_of(config), shots=shots,
+        labelled(config, validation_of(data)), split_of(config), shots=shots,
         episodes=settings.episodes, seeds=range(settings.seeds), resolution=settings.resolution, side=settings.side,
         min_pixels=settings.min_pixels, progress=lambda done, total: tell("scores", "fss", done / total),
     )  # fmt: skip

@@ -12,7 +12,6 @@ import numpy as np
 
 from flows import steps, wiring
 from flows.data import (
-    DataFolder,
     DataSets,
     labelled,
     protocol_of,
@@ -21,9 +20,11 @@ from flows.data import (
     side_of,
     split_of,
     store_of,
-)  # fmt: skip
+    validation_of,
+)
 from flows.progress import tell, tell_losses
 from pipeline.config import Config
+from pipeline.datasets import DataFolder
 from pipeline.hashing import hash_files
 from pipeline.store import Draft, StageRecord
 
@@ -125,7 +126,7 @@ def _base(config: Config, data: DataSets) -> Labelled:
 def _scored(config: Config, data: DataSets) -> Labelled:
     from fss_models.episodes import Subset
 
-    return Subset(labelled(config, data["validation"]), scored_places(config))
+    return Subset(labelled(config, validation_of(data)), scored_places(config))
 
 
 def match_prototypes_stage(config: Config, data: DataSets) -> StageRecord:

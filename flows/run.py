@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flows.data import find_data, novel_names, prepare_data
+from flows.data import check_data, check_maps, find_data, novel_names, prepare_data, split_of, store_of
 from flows.plan import Plan, make_plan
 from flows.progress import Board, set_reporter
 from flows.runs import write_run
@@ -15,6 +15,7 @@ from flows.server import Server, set_prefect_env
 from flows.weights import resolve
 from flows.workers import Workers, count_workers
 from pipeline.config import Config
+from pipeline.datasets.pictures import count_pixels
 from pipeline.errors import InputError
 from pipeline.store import StageRecord
 
@@ -34,6 +35,8 @@ def run(config: Config, name: str, until: str, console: Console) -> tuple[Path |
     Raises:
         InputError: something that the user can mend; nothing was half written.
     """
+    if Path(name).name != name:
+        raise InputError(f"the run's name {name!r} is no name of a folder: leave out '/'")
     check_inputs(config)
     output = Path(config.execution.output)
     check_writable(output)
@@ -44,24 +47,75 @@ def run(config: Config, name: str, until: str, console: Console) -> tuple[Path |
     plan = make_plan(config, until)
     records = plan.records
     if not plan.complete:
-        records = _compute(config, until, plan, output, console)
+        check_pictures(config, plan)
+        try:
+            records = _compute(config, until, plan, output, console)
+        except InputError:
+            store_of(config).sweep()  # of what the other workers had begun
+            raise
     return (write_run(config, name, records) if until == "scores" else None), plan
 
 
 def check_inputs(config: Config) -> None:
-    """Look that weights and data sets are there.
+    """Look that device, weights and data sets are there, and that own pictures and masks are as they should be.
 
     Raises:
-        InputError: one of them is missing.
+        InputError: one of them is not.
     """
     experiment = config.experiment
+    check_device(config.execution.device)
     resolve(experiment.teacher.backbone, "backbone")
     resolve(experiment.model.backbone, "backbone")
     if experiment.generate.enabled:
         resolve(experiment.generate.model, "generator")
         if experiment.refine.enabled:
             resolve(experiment.refine.model, "sam")
+    check_maps(config)
+    check_own(config)
     find_data(config)
+
+
+def check_own(config: Config) -> None:
+    """Look that own pictures and masks are as they should be; does nothing for other data sets.
+
+    Raises:
+        InputError: something is wrong; the sentence is about the first thing.
+    """
+    if wrong := check_data(config):
+        more = f" (and {len(wrong) - 1} more: syn4seg check tells all)" if len(wrong) > 1 else ""
+        raise InputError(f"{wrong[0]}{more}")
+
+
+def check_device(name: str) -> None:
+    """Look that torch knows a device and, where it is a GPU, sees it.
+
+    Raises:
+        InputError: it does not.
+    """
+    if name in ("auto", "cpu"):
+        return
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"execution.device: got {name!r}, expected auto, cpu, cuda or cuda:1") from error
+    seen = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= seen:
+        raise InputError(f"execution.device: got {name!r}, but torch sees {seen} GPUs: choose auto or cpu")
+
+
+def check_pictures(config: Config, plan: Plan) -> None:
+    """Read what is to be trained or scored on once, so that a damaged picture is told before hours of work.
+
+    Raises:
+        InputError: a picture or mask is damaged.
+    """
+    data, split = find_data(config) or {}, split_of(config)
+    stages = {"base": ("teacher", "train"), "validation": ("scores",)}
+    for purpose, readers in stages.items():
+        if any(stage.reuse < stage.total for name, stage in plan.stages.items() if name in readers):
+            count_pixels(data[purpose].pictures, split, data[purpose].cache, decode=True)
 
 
 def check_writable(output: Path) -> None:
@@ -100,7 +154,7 @@ def _compute(config: Config, until: str, plan: Plan, output: Path, console: Cons
 
         tasks.use_workers(workers)
         try:
-            return run_synthesis(config, until, workers.count, server.wait())
+            return run_synthesis(config, until, workers.count, server.wait(workers.check))
         except Exception as error:
             raise workers.error or error from None
         finally:

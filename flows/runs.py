@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from flows.data import store_of
+from flows.data import split_of, store_of
 from flows.report import write_sheets
 from flows.settings import dump_config
 from flows.steps import CHAIN
@@ -67,9 +67,9 @@ def scores_of(config: Config, records: Sequence[StageRecord]) -> dict[str, Any]:
     """Give what ``scores.json`` holds; fractions in 0..1."""
     experiment = config.experiment
     scores: dict[str, Any] = {
-        "dataset": experiment.dataset, "fold": experiment.fold, "shots": experiment.shots, "seed": experiment.seed,
+        "dataset": split_of(config).dataset, "fold": experiment.fold, "shots": experiment.shots,
+        "seed": experiment.seed, "model": experiment.model.name,
         "protocol": "fss" if any(r.stage == "fss" for r in records) else experiment.protocol,
-        "model": experiment.model.name,
     }  # fmt: skip
     store = store_of(config)
     for record in records:

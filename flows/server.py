@@ -15,6 +15,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,14 +70,18 @@ class Server:
             except subprocess.TimeoutExpired:
                 self._process.kill()
 
-    def wait(self) -> str | None:
+    def wait(self, check: Callable[[], None]) -> str | None:
         """Wait until the server answers; gives its address, or None where Prefect has one already.
+
+        Args:
+            check: asked again and again; what it raises ends the wait.
 
         Raises:
             RuntimeError: it does not start.
         """
         deadline = time.monotonic() + START_SECONDS
         while self._process and time.monotonic() < deadline and self._process.poll() is None:
+            check()
             try:
                 with urllib.request.urlopen(f"{self._url}/health", timeout=5):
                     return self._url

@@ -10,8 +10,11 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from pipeline.classes import DATASETS as LABEL_MAPS
 from pipeline.classes import ClassSplit
 from pipeline.config import Config
+from pipeline.datasets import is_own, open_dataset
+from pipeline.datasets.own import Own
 from pipeline.errors import InputError
 
 PRESETS = Path(__file__).parent / "configs"
@@ -28,17 +31,27 @@ def load_config(source: str | None = None, overrides: Sequence[str] = ()) -> Con
         InputError: no such file, unknown key, wrong value, unknown dataset, fold or class.
     """
     tree = _read(source or "picto")
+    beside = Path(source).parent if source and source.endswith((".yaml", ".yml")) else Path()
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
             raise InputError(f"--set {override}: expected key=value, such as experiment.fold=1")
         _put(tree, key.strip(), _parse(value, f"--set {override}"))
+    _place_dataset(tree, beside)
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
         raise InputError(_sentence(error)) from error
-    split = ClassSplit.of(config.experiment.dataset, config.experiment.fold)
-    for name in config.experiment.prompts.classes:
+    name, fold = config.experiment.dataset, config.experiment.fold
+    data, cache = Path(config.execution.data), Path(config.execution.output)
+    dataset = None if name == "picto" else open_dataset(name, data, cache)
+    if name not in LABEL_MAPS and not isinstance(dataset, Own):
+        return config  # its classes are told by its files, which are looked at when they are needed
+    split = dataset.split(fold) if isinstance(dataset, Own) else ClassSplit.of(name, fold)
+    classes = config.experiment.prompts.classes
+    if len(set(classes)) < len(classes):
+        raise InputError(f"experiment.prompts.classes: got {', '.join(classes)}: name each class once")
+    for name in classes:
         if split.id_of(name) not in split.novel_ids:
             raise InputError(
                 f"experiment.prompts.classes: {name!r} is no novel class of fold {split.fold}: "
@@ -62,6 +75,15 @@ def valid_keys(model: type[BaseModel] = Config, prefix: str = "") -> list[str]:
     return keys
 
 
+def _place_dataset(tree: dict[str, Any], beside: Path) -> None:
+    """Make the path of an own-classes YAML absolute; it is looked for beside the config, then in the working folder."""
+    experiment = tree.get("experiment")
+    name = experiment.get("dataset") if isinstance(experiment, dict) else None
+    if isinstance(experiment, dict) and isinstance(name, str) and is_own(name):
+        path = beside / name
+        experiment["dataset"] = str((path if path.exists() else Path(name)).resolve())
+
+
 def _read(source: str) -> dict[str, Any]:
     path = PRESETS / f"{source}.yaml" if "/" not in source and not source.endswith((".yaml", ".yml")) else Path(source)
     try:
@@ -83,8 +105,11 @@ def _parse(text: str, where: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        reason = str(error).replace("\n", " ")
-        raise InputError(f"{where} is no YAML: {reason}") from error
+        reason = " ".join(str(error).split())
+        if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+            mark = error.problem_mark
+            reason = f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
+        raise InputError(f"{where} is no YAML ({reason}): mend it there") from error
 
 
 def _put(tree: dict[str, Any], key: str, value: Any) -> None:
@@ -102,15 +127,19 @@ def _sentence(error: ValidationError) -> str:
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return _unknown(key)
-    limits = _limits(key)
-    if limits and first["type"].startswith(("greater_than", "less_than")):
-        return f"{key}: got {first['input']!r}, expected a number {limits}"
+    if first["type"].startswith(("greater_than", "less_than")):
+        return f"{key}: got {first['input']!r}, expected a number {_limits(key)}"
+    if first["type"] == "model_type":
+        below = next(k for k in valid_keys() if k.startswith(f"{key}."))
+        return f"{key}: got {first['input']!r}, expected keys such as {below}"
+    if first["type"] == "tuple_type":
+        return f"{key}: got {first['input']!r}, expected a list such as [{first['input']}]"
     message = first["msg"].replace("Input should be a valid", "expected type").replace("Input should be", "expected")
     return f"{key}: got {first['input']!r}, {message}"
 
 
 def _limits(key: str) -> str:
-    """Say the range of a number, such as "from -1 to 1"; nothing where it has none."""
+    """Say the range of a number, such as "from -1 to 1"."""
     model: Any = Config
     *groups, last = key.split(".")
     for group in groups:

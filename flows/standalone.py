@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from flows import wiring
-from flows.data import DataFolder, find_data, prepare_data, store_of
+from flows.data import find_data, prepare_data, split_of, store_of
 from flows.fss import evaluate_fss_run, run_fss
 from flows.learning import evaluate_model, match_prototypes_stage, score_stage, train_final_stage
 from flows.plan import make_plan
@@ -19,6 +19,7 @@ from flows.run import run
 from flows.runs import find_run, write_run
 from flows.settings import load_config
 from pipeline.config import Config
+from pipeline.datasets import DataFolder
 from pipeline.errors import InputError
 
 
@@ -120,8 +121,8 @@ def evaluate_alone(
         return evaluate_fss_run(config, folder, shots, fss)
     if settings or shots:
         raise InputError("--shots, --episodes, --seeds and --resolution go with fss, this is a run of " + own)
-    names = ("dataset", "fold", "shots", "seed", "protocol")
-    scores: dict[str, Any] = {k: getattr(experiment, k) for k in names}
+    scores: dict[str, Any] = {"dataset": split_of(config).dataset}
+    scores |= {k: getattr(experiment, k) for k in ("fold", "shots", "seed", "protocol")}
     data = prepare_data(config)
     backbones = {"teacher": experiment.teacher.backbone}
     for name in ("teacher", "before", "after"):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.data import DataSets, read_supports, scored_places, split_of, store_of, supports_content
+from flows.data import DataSets, read_supports, scored_places, split_of, store_of, supports_content, words_id
 from flows.weights import weights_id
 from pipeline.config import Config, LoopSettings, Settings
 from pipeline.generate import Order, plan_samples
@@ -50,7 +50,10 @@ def prompts_step(config: Config, name: str) -> Step:
     settings = _chosen(config.experiment.prompts, without=("classes",))
     weights = weights_id(config.experiment.generate.model, "generator") if config.experiment.prompts.enabled else None
     recipe = _recipe("prompts", settings, weights=weights, seed=config.experiment.seed)
-    return Step("prompts", _slug(name), {**recipe, "inputs": {"class": name, "dataset": config.experiment.dataset}})
+    inputs = {"class": name, "dataset": split_of(config).dataset}
+    if words := words_id(config):
+        inputs["words"] = words
+    return Step("prompts", _slug(name), {**recipe, "inputs": inputs})
 
 
 def orders_of(config: Config, bank: StageRecord) -> list[Order]:

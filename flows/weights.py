@@ -11,20 +11,8 @@ from pipeline.hashing import hash_files, hash_json, list_files
 
 _HUB = re.compile(r"\w[\w.-]*/[\w.-]+")
 _LARGE = 1 << 30
-
-
-def picto_weights(part: str) -> Path:
-    """Give the folder of one of picto's models: generator, backbone or sam.
-
-    Raises:
-        InputError: it is not there.
-    """
-    import picto
-
-    folder = Path(picto.__file__).parent / "weights" / part
-    if not any(folder.glob("**/*.safetensors")):
-        raise InputError(f"picto's {part} has no weights in {folder}: check the clone, or run make picto-weights")
-    return folder
+_MARK = {"generator": "model_index.json", "backbone": "config.json", "sam": "config.json"}
+_SAM = ("vit_b", "vit_l", "vit_h")
 
 
 def resolve(name: str, part: str) -> str:
@@ -35,16 +23,18 @@ def resolve(name: str, part: str) -> str:
         part: generator, backbone or sam.
 
     Raises:
-        InputError: nothing is there.
+        InputError: nothing is there, or not what is expected.
     """
-    if name == "picto":
-        return str(picto_weights(part))
-    kind, equals, path = name.partition("=")
-    if Path(path if equals else name).exists() or (not equals and _HUB.fullmatch(name)):
-        return name
+    place = str(Path(__file__).parents[1] / "picto" / "weights" / part) if name == "picto" else name
+    kind, _, file = place.partition("=")
+    if (part == "sam" and kind in _SAM and Path(file).is_file()) or _is_whole(Path(place), part):
+        return place
+    if part != "sam" and _HUB.fullmatch(place) and not Path(place).exists():
+        return place
     raise InputError(
-        f"no weights at {path or kind!r}: give picto, a folder, "
+        f"no {part} at {place!r}: give picto, a folder with {_MARK[part]} and *.safetensors, "
         + ("vit_b=FILE, vit_l=FILE or vit_h=FILE" if part == "sam" else "or a hub name such as owner/model")
+        + (", or run make picto-weights" if name == "picto" else "")
     )
 
 
@@ -61,6 +51,12 @@ def weights_id(name: str, part: str) -> str:
         root, files = place, [f for f in list_files(place) if f.endswith((".safetensors", ".json", ".txt"))]
     stats = tuple((f, (root / f).stat().st_size, (root / f).stat().st_mtime_ns) for f in files)
     return _hash(root, stats)
+
+
+def _is_whole(folder: Path, part: str) -> bool:
+    """Whether a folder has its mark, and weights beside every config of a network."""
+    configs = folder.glob("*/config.json" if part == "generator" else "config.json")
+    return (folder / _MARK[part]).is_file() and all(any(c.parent.glob("*.safetensors")) for c in configs)
 
 
 @lru_cache(maxsize=16)

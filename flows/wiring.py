@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.data import read_supports, store_of
+from flows.data import read_supports, store_of, vocabulary_of
 from flows.weights import resolve
 from pipeline.annotate import look_twice
 from pipeline.config import Config
@@ -16,7 +16,6 @@ from pipeline.prototypes import centred, support_prototype
 from pipeline.store import StageRecord
 from pipeline.types import BoundaryRefiner, Floats, ImageGenerator, Picture, Teacher
 from prompts.agents import GrammarAgent, PromptAgent, TextEncoder
-from prompts.vocabulary import load_vocabulary
 
 if TYPE_CHECKING:
     from pipeline.backends.stable_diffusion import DiffusionGenerator
@@ -33,7 +32,7 @@ def device_of(config: Config) -> str:
 
 def agent_of(config: Config) -> PromptAgent:
     """Give who proposes prompts."""
-    return GrammarAgent(load_vocabulary(config.experiment.dataset), config.experiment.seed)
+    return GrammarAgent(vocabulary_of(config), config.experiment.seed)
 
 
 def encoder_of(config: Config) -> TextEncoder:

@@ -89,6 +89,12 @@ class Workers:
         if self._pool:
             self._begun[_key(work, args)] = self._pool.submit(work, *args, **kwargs)
 
+    def check(self) -> None:
+        """Raise the error of work that was begun and has failed."""
+        for future in self._begun.values():
+            if future.done():
+                future.result()
+
     def _stop(self) -> None:
         """End the processes; what they were computing is lost, as after a kill."""
         if self._pool:
@@ -105,10 +111,7 @@ def _key(work: Callable[..., Any], args: tuple[Any, ...]) -> str:
 
 
 def limit_threads(threads: int) -> None:
-    """Set the number of CPU threads for libraries that are imported later, and for torch; keep them all quiet."""
-    for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
-        os.environ.setdefault(name, "error")
-    os.environ.setdefault("TQDM_DISABLE", "1")
+    """Set the number of CPU threads for libraries that are imported later, and for torch."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(threads)
     import torch
@@ -120,6 +123,9 @@ def _start_worker(queue: Any, threads: int, parent: int) -> None:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     set_reporter(lambda *message: queue.put(message))
     limit_threads(threads)
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore, which Python reports as leaked when a process is ended
 
 
 def _end_with(parent: int) -> None:

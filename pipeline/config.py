@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class Settings(BaseModel):
     """Frozen settings that refuse unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class PromptSettings(Settings):
@@ -69,8 +69,8 @@ class RefineSettings(Settings):
     """SABR. Source: systems.md 4.6."""
 
     model: str = Field("picto", description="picto, or vit_b=PATH, vit_l=PATH, vit_h=PATH")
-    band: float = Field(0.08, gt=0, le=0.25, description="half-width of the band, fraction of the longer side")
-    min_overlap: float = Field(0.5, ge=0, le=1, description="skip a region whose IoU with SAM's mask is below this")
+    band: float = Field(0.1, gt=0, le=0.25, description="half-width of the band, fraction of the longer side")
+    min_overlap: float = Field(0.4, ge=0, le=1, description="skip a region whose IoU with SAM's mask is below this")
     pad: float = Field(0.006, ge=0, le=0.5, description="padding of the box, fraction of the longer side")
     min_area: float = Field(0.001, ge=0, le=1, description="smaller regions, as a fraction, are not shown to SAM")
     enabled: bool = True
@@ -135,10 +135,10 @@ class FssSettings(LoopSettings):
 class Experiment(Settings):
     """Everything that changes results."""
 
-    dataset: str = Field("picto", description="picto | pascal")
-    fold: int = Field(0, ge=0, le=3)
+    dataset: str = Field("picto", description="picto, a name of pipeline.datasets, or the path of an own-classes YAML")
+    fold: int = Field(0, ge=0, le=11, description="0 to 3; pascal also 10 and 11 (PASCAL-10i), lvis 0 to 9")
     protocol: Literal["gfss-diam", "gfss-capl"] = Field(
-        "gfss-diam", description="which published GFSS convention holds, see fss_models.protocols"
+        "gfss-diam", description="which published GFSS convention holds, see pipeline.protocols"
     )
     shots: int = Field(1, ge=1, le=100, description="support pictures a novel class (K)")
     seed: int = Field(0, ge=0)
@@ -165,7 +165,7 @@ class Execution(Settings):
     output: str = Field("outputs", description="folder of the store and the runs")
     readers: int = Field(0, ge=0, le=1024, description="processes that prepare the batches of a training ahead")
     tensorboard: bool = Field(False, description="write TensorBoard's files beside a training's checkpoints")
-    data: str = Field("data", description="folder of the data sets that are not drawn, such as VOC2012")
+    data: str = Field("data", description="folder of the data sets that are not drawn: VOC2012, COCO2014, ...")
 
 
 class Config(Settings):

@@ -17,12 +17,11 @@ MIN_SHARE = 0.04
 class GfssProtocol:
     """How a GFSS model is trained and scored.
 
-    The drawn pictures of picto come in their own size and with a pool of supports of their own; for them ``lists``,
-    ``side`` and ``test_pictures`` do not hold.
+    Pictures that are drawn (picto) or one's own come with supports of their own, and are never enlarged to ``side``.
 
     Attributes:
         name: gfss-diam or gfss-capl.
-        lists: purpose (base, support, validation) -> lists of PASCAL, the first one that exists counts.
+        pascal_base: list of PASCAL's base pictures.
         drop_novel: base pictures that show a novel class are left out; else their novel pixels are background.
         support_pixels: a support shows its class on at least so many pixels.
         base_labels: supports keep their labels of base classes; else these pixels are background.
@@ -36,7 +35,7 @@ class GfssProtocol:
     """
 
     name: str
-    lists: Mapping[str, tuple[str, ...]]
+    pascal_base: str
     drop_novel: bool
     base_labels: bool
     hide_supports: bool
@@ -59,18 +58,16 @@ class GfssProtocol:
 
 
 DIAM = GfssProtocol(
-    name="gfss-diam",
-    lists={"base": ("train_sbd", "train_aug", "train"), "support": ("val",), "validation": ("val",)},
-    drop_novel=False, base_labels=False, hide_supports=True, test_pictures={"coco": 10_000, "coco2017": 10_000},
-    side=417, resolution="network", base_key="base_miou", aggregate="mean", seeds=(2023, 2024, 2025, 2026, 2027),
+    name="gfss-diam", pascal_base="train_sbd", drop_novel=False, base_labels=False, hide_supports=True,
+    test_pictures={"coco": 10_000, "coco2017": 10_000}, side=417, resolution="network", base_key="base_miou",
+    aggregate="mean", seeds=(2023, 2024, 2025, 2026, 2027),
 )  # fmt: skip
 """DIaM, VP and BCM. They draw five runs from a master seed of 2023; here its successors name the runs."""
 
 CAPL = GfssProtocol(
-    name="gfss-capl",
-    lists={"base": ("train_aug", "train"), "support": ("train_aug", "train"), "validation": ("val",)},
-    drop_novel=True, base_labels=True, hide_supports=False, test_pictures={}, side=473, resolution="original",
-    base_key="base_miou_with_background", aggregate="total", seeds=(123, 321, 456, 654, 999),
+    name="gfss-capl", pascal_base="train_aug", drop_novel=True, base_labels=True, hide_supports=False,
+    test_pictures={}, side=473, resolution="original", base_key="base_miou_with_background", aggregate="total",
+    seeds=(123, 321, 456, 654, 999),
 )  # fmt: skip
 """CAPL; POP and GFSS-EKT differ in that they keep base pictures with novel things as background."""
 

@@ -1,13 +1,15 @@
 """SABR, the SAM-aided boundary refinement: boundaries and undecided pixels follow SAM, interiors stay.
 
 Source: Syn4Seg, SABR. Let U be the band of half-width w along every boundary of the label map, and the free pixels;
-nothing outside U changes. Every component r of the novel class, tight box padded, prompts SAM, which answers S_r.
+nothing outside U changes. Every component r of the novel class together with the free pixels that adjoin it, tight box
+padded, prompts SAM, which answers S_r: what APF freed may be a part of the thing that the supports do not show.
 
 1. r is skipped if IoU(S_r, r) < ``min_overlap``: SAM saw something else.
 2. A pixel of U inside the box with S_r = 1 becomes the class.
 3. A pixel of U in an answered region that no S_r covers becomes background.
-4. A free pixel that no S_r covers becomes background where it is farther than 2w from every novel label, else
-   ignore (255). No pixel stays free.
+4. A free pixel of no answered region that no S_r covers becomes ignore (255). No pixel stays free.
+
+Source of the free pixels' part in 1, and of 4: ours, decisions.md, free pixels.
 
 One novel class is left in a picture by then, so overlapping answers agree and their union counts.
 """
@@ -15,14 +17,13 @@ One novel class is left in a picture by then, so overlapping answers agree and t
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
 
 from pipeline.classes import BACKGROUND, IGNORE, ClassSplit
 from pipeline.config import RefineSettings
 from pipeline.regions import boundary_band, components, tight_box
 from pipeline.types import BoundaryRefiner, LabelMap, Mask, Sample
 
-VERSION = 1
+VERSION = 2
 
 _FREE = 256
 """Code of free pixels while boundaries are looked for; no label has it."""
@@ -61,11 +62,11 @@ def refine(sample: Sample, refiner: BoundaryRefiner, split: ClassSplit, settings
         return sample
     size = sample.labels.shape
     target = split.id_of(sample.name)
-    width = band_width(size, settings)
-    update = update_set(sample.labels, sample.free, width)
+    update = update_set(sample.labels, sample.free, band_width(size, settings))
 
-    # 1. one box for every component of the class; SAM answers all of them at once
-    regions = [r for r in components(sample.labels == target) if r.mean() >= settings.min_area]
+    # 1. one box for every component of the class and its free pixels; SAM answers all of them at once
+    kept = sample.labels == target
+    regions = [r for r in components(kept | sample.free) if (r & kept).mean() >= settings.min_area]
     boxes = [tight_box(r, pad=round(settings.pad * max(size))) for r in regions]
     answered, inside, overlaps = _ask(sample, refiner, regions, boxes, settings.min_overlap)
 
@@ -74,11 +75,8 @@ def refine(sample: Sample, refiner: BoundaryRefiner, split: ClassSplit, settings
     labels[update & answered & ~inside] = BACKGROUND
     labels[update & inside] = target
 
-    # 3. free pixels that no answer covers
-    free = sample.free & ~inside
-    novel = np.isin(labels, list(split.novel_ids))
-    far = ndimage.distance_transform_edt(~novel) > 2 * width if novel.any() else np.ones(size, dtype=bool)
-    labels[free] = np.where(far[free], BACKGROUND, IGNORE)
+    # 3. free pixels that nobody has an answer for
+    labels[sample.free & ~inside & ~answered] = IGNORE
 
     result = sample.labelled(
         labels, np.zeros(size, dtype=bool), sabr_regions=float(len(regions)),

@@ -17,13 +17,14 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from pipeline.errors import InputError
 from pipeline.hashing import Recipe, fingerprint, hash_arrays, hash_files, hash_json, list_files
@@ -199,6 +200,12 @@ class RunStore:
                 "choose another one with --set execution.output=FOLDER"
             ) from error
         return FileLock(locks / f"{name}.lock")
+
+    def sweep(self) -> None:
+        """Delete what processes that are gone left half written; checkpoints stay."""
+        for partial in self.root.glob("*/*.partial"):
+            with suppress(Timeout), self.lock(f"{partial.parent.name}-{partial.stem}").acquire(timeout=0):
+                shutil.rmtree(partial, ignore_errors=True)
 
     def folder(self, record: StageRecord) -> Path:
         """Give the folder of a finished shard."""

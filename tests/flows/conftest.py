@@ -1,6 +1,27 @@
-"""Tiny runs of the whole chain."""
+"""Tiny runs of the whole chain, and the command line in this process."""
+
+import sys
 
 import pytest
+
+from flows.cli import main
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run a command line; gives exit code, stdout and stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["syn4seg", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return run
 
 
 @pytest.fixture(scope="session")

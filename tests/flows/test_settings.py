@@ -1,9 +1,7 @@
 import pytest
-import yaml
 
 from flows.settings import PRESETS, dump_config, load_config, valid_keys
 from pipeline.config import Config
-from pipeline.errors import InputError
 
 
 def test_defaults_are_those_of_python():
@@ -46,38 +44,3 @@ def test_every_leaf_is_described():
         if not hasattr(field.annotation, "model_fields") and not field.description:
             undescribed.append(last)
     assert set(undescribed) <= {"fold", "seed", "enabled", "name"}
-
-
-@pytest.mark.parametrize(
-    ("override", "sentence"),
-    [
-        ("experiment.fitler.min_similarity=1", "unknown key 'experiment.fitler': did you mean 'experiment.filter'?"),
-        ("experiment.filter.min_similarty=1", "did you mean 'experiment.filter.min_similarity'?"),
-        ("fold=1", "unknown key 'fold': did you mean 'experiment.fold'?"),
-        ("experiment.fold=7", "experiment.fold: got 7, expected a number from 0 to 3"),
-        ("experiment.filter.min_similarity=2.0", "got 2.0, expected a number from -1 to 1"),
-        ("experiment.fold=two", "experiment.fold: got 'two', expected type integer"),
-        ("experiment.dataset=pikto", "unknown dataset 'pikto': expected one of picto, pascal; did you mean 'picto'?"),
-        ("experiment.prompts.classes=[baot]", "did you mean 'boat'?"),
-        ("experiment.prompts.classes=[tree]", "'tree' is no novel class of fold 0"),
-        ("experiment.model.name=irr", "experiment.model.name: got 'irr', expected 'iir'"),
-        ("experiment", "expected key=value"),
-        ("experiment.fold.x=1", "experiment.fold"),
-        ("experiment.fold=[", "is no YAML"),
-    ],
-)
-def test_wrong_values_are_one_sentence(override, sentence):
-    """What came, what was expected and the nearest valid name."""
-    with pytest.raises(InputError) as error:
-        load_config(None, [override])
-    assert sentence in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_unknown_file_names_the_presets(tmp_path):
-    """A config that cannot be read is answered with what could be."""
-    with pytest.raises(InputError, match=r"pascal_sd35.*did you mean 'picto'"):
-        load_config("pict")
-    (tmp_path / "list.yaml").write_text(yaml.safe_dump([1, 2]))
-    with pytest.raises(InputError, match="expected the groups"):
-        load_config(str(tmp_path / "list.yaml"))

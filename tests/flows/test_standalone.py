@@ -197,11 +197,11 @@ def test_supports_of_diam_are_hidden_from_the_score(pascal):
     config = load_config(None, [*pascal, "experiment.protocol=gfss-diam"])
     data, split = prepare_data(config), split_of(config)
     assert data["support"] == data["validation"]
-    chosen = choose_supports(data["support"], split, 1, 0, DIAM)
-    ids = data["validation"].ids
+    chosen = choose_supports(data["support"].pictures, split, 1, 0, DIAM)
+    ids = data["validation"].pictures.ids
     places = scored_places(config)
     assert len(places) == len(ids) - 5
-    assert not {ids[p] for p in places} & {name for names in chosen.values() for name in names}
+    assert not set(places) & {place for found in chosen.values() for place in found}
     assert all(s.labels is None for s in read_supports(config))
     for support in read_supports(config):
         assert support.masks[0].sum() >= 16384
@@ -211,8 +211,8 @@ def test_supports_of_capl_keep_base_labels(pascal):
     """gfss-capl: supports are training pictures with their base labels, and every validation picture is scored."""
     config = load_config(None, [*pascal, "experiment.protocol=gfss-capl"])
     data, split = prepare_data(config), split_of(config)
-    assert data["support"] == data["base"]
-    assert scored_places(config) == list(range(len(data["validation"].ids)))
+    assert data["support"].pictures.ids == data["base"].pictures.ids
+    assert scored_places(config) == list(range(len(data["validation"].pictures.ids)))
     for support in read_supports(config):
         label = split.id_of(support.name)
         assert {label} < set(np.unique(support.labels[0])) <= {0, label, *split.base_ids}

@@ -1,5 +1,8 @@
+import shutil
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from fss_models.backbones import Backbone
 from fss_models.cam import own_class, xgrad_cam
@@ -50,6 +53,22 @@ def test_cam_is_stretched_and_of_its_class(backbone, pictures):
     torch.testing.assert_close(cam[1:], xgrad_cam(backbone, f3[1:], classes[1:]), atol=1e-4, rtol=1e-3)
     others = [xgrad_cam(backbone, f3, torch.full((2,), c)) for c in range(backbone.classes)]
     assert any(not torch.allclose(cam, other) for other in others)
+
+
+@pytest.mark.parametrize("damage", ["missing", "shape", "half"])
+def test_damaged_weights_are_refused(backbone_folder, tmp_path, damage):
+    """A tensor that is missing or of another shape is never replaced by a random one; half a file is told."""
+    folder = shutil.copytree(backbone_folder, tmp_path / "backbone")
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    name = "classifier.1.weight"
+    kept = {k: v for k, v in tensors.items() if k != name} | ({name: torch.zeros(3)} if damage == "shape" else {})
+    save_file(kept, file, metadata={"format": "pt"})
+    if damage == "half":
+        file.write_bytes(file.read_bytes()[:1000])
+    words = "cannot be loaded" if damage == "half" else rf"has 1 weights missing or of another shape, such as {name}"
+    with pytest.raises(InputError, match=words):
+        Backbone.from_pretrained(folder)
 
 
 def test_missing_folder_is_one_clear_sentence(tmp_path):

@@ -21,7 +21,7 @@ PINNED = {
     ("annotate", 2): "4012b76cb77a8b2a",
     ("filtering", 2): "efd996a3c87c2742",
     ("relabel", 2): "c43af446c9fbcdec",
-    ("refine", 1): "fcc9bab0acfb58dc",
+    ("refine", 2): "d5665bb503112174",
     ("generate", 1): "2539813142766492413",
     ("prompts", 1): "5c37d62eeee83b97",
 }

@@ -301,20 +301,25 @@ def test_sabr_skips_a_mask_that_is_something_else() -> None:
 
 
 def test_sabr_decides_free_pixels() -> None:
-    """A free pixel in SAM's mask becomes the class; near a novel label it is ignored; far away it is background."""
+    """A free pixel that adjoins the class follows SAM, whose box it widens; one that stands alone is ignored."""
     labels = np.zeros((12, 12), np.uint8)
     labels[2:6, 2:6] = BOAT
     free = np.zeros((12, 12), bool)
-    free[2:6, 6], free[3, 8], free[11, 11] = True, True, True
+    free[2:6, 6:9], free[11, 11] = True, True
     truth = np.zeros((12, 12), bool)
-    truth[2:6, 2:7] = True
-    settings = RefineSettings(band=0.09, pad=0.09)
-    result = refine(sample_of(labels, free), Answers(lambda box: truth), SPLIT, settings)
+    truth[2:6, 2:8] = True
+    boxes = []
+    settings = RefineSettings(band=0.09, pad=0)
+    refiner = Answers(lambda box: boxes.append(box.tolist()) or truth)
+    result = refine(sample_of(labels, free), refiner, SPLIT, settings)
     assert result.labels is not None
     assert band_width((12, 12), settings) == 1
-    assert (result.labels[2:6, 6] == BOAT).all()
-    assert result.labels[3, 8] == IGNORE
-    assert result.labels[11, 11] == 0
+    assert boxes == [[2, 2, 9, 6]]
+    assert (result.labels[2:6, 6:8] == BOAT).all()
+    assert (result.labels[2:6, 8] == 0).all()
+    assert result.labels[11, 11] == IGNORE
+    skipped = refine(sample_of(labels, free), Answers(lambda box: square(12, 9, 12)), SPLIT, settings)
+    assert np.array_equal(skipped.labels == IGNORE, free)
 
 
 def test_sabr_is_the_identity_where_nothing_may_change() -> None:

@@ -103,6 +103,18 @@ def test_failed_work_leaves_nothing_finished(store):
     assert not list(store.root.glob("*/*.partial"))
 
 
+def test_sweep_spares_what_is_in_work(store):
+    """What a process that is gone left is deleted; what another one is computing stays."""
+    (store.root / "images" / "boat-000-0123456789abcdef.partial").mkdir(parents=True)
+
+    def work(draft):
+        store.sweep()
+        assert [p.name for p in store.root.glob("images/*.partial")] == [draft.folder.name]
+        write_two(draft)
+
+    store.compute("images", "boat-001", RECIPE, work)
+
+
 @pytest.mark.parametrize("damage", ["delete picture", "cut table", "no record", "broken record"])
 def test_damaged_shard_is_computed_again(store, damage):
     """A shard with a missing or cut file counts as unfinished and comes back with the same content."""
