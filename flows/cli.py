@@ -384,6 +384,8 @@ def _print_scores(scores: dict[str, Any]) -> None:
             f"counted at {found['resolution']} size"
         )
         return
+    if scores.get("protocol") == "fss":
+        return
     names = {
         "matching": "prototype matching", "teacher": "teacher", "before": "without synthetic",
         "after": "with synthetic",

@@ -39,10 +39,24 @@ def run_fss(config: Config, name: str, console: Console) -> Path:
     with Board({"data": 3, "fss": 1, "scores": 1}, console) as board, LossTable(console):
         set_reporter(board.show)
         data = prepare_data(config)
-        model = train_fss_stage(config, data)
-        scores = score_fss_stage(config, data, model)
+        classes = scored_classes(config, data)
+        records = [train_fss_stage(config, data)]
+        if classes:
+            records.append(score_fss_stage(config, data, records[0]))
         set_reporter(None)
-    return write_run(config, name, [model, scores])
+    if left := [n for n in split_of(config).novel if n not in classes]:
+        wanted = config.experiment.shots + 1
+        console.print(f"not scored, for want of {wanted} validation pictures an episode: {', '.join(left)}")
+    return write_run(config, name, records)
+
+
+def scored_classes(config: Config, data: DataSets) -> dict[str, int]:
+    """Give the novel classes with enough validation pictures for an episode: name -> split id."""
+    if "validation" not in data:
+        return {}
+    split, experiment = split_of(config), config.experiment
+    pictures = (labelled(config, data["validation"]).counts >= experiment.fss.min_pixels).sum(0)
+    return {split.names[k]: k for k in split.novel_ids if pictures[k] > experiment.shots}
 
 
 def train_fss_stage(config: Config, data: DataSets) -> StageRecord:
@@ -110,11 +124,17 @@ def _scores(config: Config, data: DataSets, folder: Path, shots: int) -> dict[st
     from fss_models.evaluate_fss import evaluate_fss
     from fss_models.fss import FssNetwork
 
-    settings = config.experiment.fss
+    settings, classes = config.experiment.fss, scored_classes(config, data)
+    if not classes:
+        raise InputError(
+            f"no novel class has the {shots + 1} validation pictures that {shots}-shot episodes need: add pictures, or "
+            "lower experiment.fss.min_pixels"
+        )
     backbone = wiring.load_backbone(wiring.backbone_path(config.experiment.model.backbone))
     return evaluate_fss(
         FssNetwork.load(folder, backbone).to(wiring.device_of(config)),
         labelled(config, validation_of(data)), split_of(config), shots=shots,
         episodes=settings.episodes, seeds=range(settings.seeds), resolution=settings.resolution, side=settings.side,
-        min_pixels=settings.min_pixels, progress=lambda done, total: tell("scores", "fss", done / total),
+        classes=tuple(classes.values()), min_pixels=settings.min_pixels,
+        progress=lambda done, total: tell("scores", "fss", done / total),
     )  # fmt: skip

@@ -105,23 +105,27 @@ def _labeller(
 
 
 def read_shown(folder: Path) -> tuple[list[Picture], list[Mask]]:
-    """Read the pictures of a class and their masks, ``<name>.png`` beside ``<name>.jpg``.
+    """Read the pictures of a class and their masks.
 
-    The class is what is neither 0 nor 255 (ignore); in a mask of 0 and 255 alone it is 255.
+    In ``folder/pictures`` and ``folder/masks``, or beside each other as ``<name>.jpg`` and ``<name>.png``. The class is
+    what is neither 0 nor 255 (ignore); in a mask of 0 and 255 alone it is 255.
 
     Raises:
         InputError: no picture, one without its mask, an empty mask, or one of another size.
     """
-    found = [p for p in sorted(folder.glob("*")) if p.suffix.lower() in ENDINGS and p.suffix.lower() != ".png"]
+    apart = (folder / "pictures").is_dir()
+    shown, drawn = (folder / "pictures", folder / "masks") if apart else (folder, folder)
+    found = [p for p in sorted(shown.glob("*")) if p.suffix.lower() in ENDINGS and (apart or p.suffix != ".png")]
     if not found:
         raise InputError(f"no supports in {folder}: expected pictures NAME.jpg, each with its mask NAME.png")
     pictures, masks = [], []
     for path in found:
         pictures.append(read_picture(path))
-        labels = read_labels(path.with_suffix(".png"))
+        file = drawn / f"{path.stem}.png"
+        labels = read_labels(file)
         mask = (labels > 0) & ((labels != 255) | (set(np.unique(labels)) <= {0, 255}))
         if mask.shape != pictures[-1].shape[:2] or not mask.any():
-            raise InputError(f"{path.with_suffix('.png')} is empty or not of its picture's size: mask the class in it")
+            raise InputError(f"{file} is empty or not of its picture's size: mask the class in it")
         masks.append(mask)
     return pictures, masks
 

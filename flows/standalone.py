@@ -74,9 +74,13 @@ def find_extra(config: Config, data: str) -> DataFolder:
         if "train" not in names and len(names) > 1:
             raise InputError(f"{folder} has the lists {', '.join(names)}: expected train, or only one")
         return DataFolder(folder, "train" if "train" in names else names[0])
-    if folder.is_dir() and not (folder / "lineage.json").exists():
-        raise InputError(f"{folder} is neither a run nor in VOC layout: expected ImageSets/Segmentation/<list>.txt")
-    found = find_run(Path(config.execution.output), data)
+    try:
+        found = find_run(Path(config.execution.output), data)
+    except InputError as error:
+        if not folder.is_dir():
+            raise
+        wanted = "expected ImageSets/Segmentation/<list>.txt"
+        raise InputError(f"{folder} is neither a run nor in VOC layout: {wanted}") from error
     theirs, ours = load_config(str(found / "experiment.yaml")).experiment, config.experiment
     if (theirs.dataset, theirs.fold) != (ours.dataset, ours.fold):
         raise InputError(

@@ -11,12 +11,13 @@ import yaml
 
 from flows.data import check_data, find_data, labelled_pictures, read_supports, split_of, vocabulary_of
 from flows.plan import make_plan
+from flows.runs import find_run
 from flows.settings import load_config
 from flows.steps import prompts_step
 from picto.scenes import draw_portrait, draw_scene
 from picto.seeds import scene_rng
 from pipeline.errors import InputError
-from pipeline.images import write_labels, write_picture
+from pipeline.images import read_labels, write_labels, write_picture
 
 BASE, NOVEL = ("cup", "house", "tree"), ("mushroom", "snail")
 
@@ -244,7 +245,9 @@ def test_the_commands_of_the_page(garden, root, monkeypatch, call, tiny):
     raw = yaml.safe_load(files["garden.run.yaml"])
     kept = {key: raw["experiment"][key] for key in ("dataset", "shots")}
     (garden / "garden.run.yaml").write_text(yaml.safe_dump({"experiment": kept}))
-    few = [*tiny, "experiment.prompts.max_similarity=1"]
+    few = [*tiny, "experiment.prompts.max_similarity=1", "experiment.fss.steps=2", "experiment.fss.choose=none"]
+    few += ["experiment.fss.episodes=2", "experiment.fss.options.dim=8", "experiment.fss.options.blocks=2"]
+    few += ["experiment.fss.batch=1", "experiment.fss.seeds=1"]
     config = load_config("garden.run.yaml", few)
     small = config.model_dump(mode="json", exclude_defaults=True)
     small["experiment"] |= kept
@@ -252,8 +255,17 @@ def test_the_commands_of_the_page(garden, root, monkeypatch, call, tiny):
     for command in commands:
         code, _, complaint = call(*shlex.split(command)[1:])
         assert code == 0, f"{command}: {complaint}"
-    scores = json.loads((garden / "outputs/runs/latest/scores.json").read_text())
+    run, again, episodes = (find_run(garden / "outputs", name) for name in ("garden", "again", "episodes"))
+    scores = json.loads((run / "scores.json").read_text())
     assert scores["dataset"].startswith("garden-")
+    assert json.loads((again / "scores.json").read_text())["after"] == scores["after"]
+    assert "fss" not in json.loads((episodes / "scores.json").read_text())  # too few validation pictures for episodes
+    for i in range(6):
+        labels = read_labels(garden / f"predictions/labels/v{i}.png")
+        assert labels.shape == (64, 64)
+        assert labels.max() <= 5
+        assert (garden / f"predictions/overlays/v{i}.png").exists()
+    assert set(np.unique(read_labels(garden / "snails/labels/v0.png"))) <= {0, 1}
     assert set(scores["after"]["per_class"]) == {"background", *BASE, *NOVEL}
     assert set(find_data(load_config("garden.run.yaml"))) == {"base", "support", "validation"}
-    assert (garden / "outputs/runs/latest/dataset/ImageSets/Segmentation/train.txt").exists()
+    assert (run / "dataset/ImageSets/Segmentation/train.txt").exists()
