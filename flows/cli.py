@@ -193,7 +193,11 @@ def train(
 
     _known_model(model, protocol)
     chosen = _alone(config, set_, model, protocol, output)
-    folder = train_alone(chosen, name or f"{_name_of(config)}-{protocol}", protocol, data, Console(stderr=True))
+    follows = int(os.environ.get("RANK", "0")) > 0  # accelerate launch: the first process speaks for all
+    console = Console(stderr=True, quiet=follows)
+    folder = train_alone(chosen, name or f"{_name_of(config)}-{protocol}", protocol, data, console)
+    if follows:
+        return
     scores = json.loads((folder / "scores.json").read_text())
     if json_:
         _print_json({"run": str(folder), **scores})

@@ -95,7 +95,7 @@ def score_fss_stage(config: Config, data: DataSets, model: StageRecord) -> Stage
         scores = _scores(config, data, store_of(config).folder(model), config.experiment.shots)
         (draft.folder / "scores.json").write_text(json.dumps(scores, indent=1, allow_nan=False))
 
-    return computed(config, step, work)
+    return computed(config, step, work, together=False)
 
 
 def evaluate_fss_run(config: Config, folder: Path, shots: int | None, settings: FssSettings) -> dict[str, Any]:

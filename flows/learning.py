@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -99,7 +100,7 @@ def score_stage(config: Config, data: DataSets, model: StageRecord, name: str) -
         scores = evaluate_model(config, data, _model(config, model), lambda done: tell(step.stage, step.shard, done))
         (draft.folder / "scores.json").write_text(json.dumps(scores, indent=1, allow_nan=False))
 
-    return computed(config, step, work)
+    return computed(config, step, work, together=False)
 
 
 def evaluate_model(
@@ -151,8 +152,13 @@ def _plain(scores: dict[str, Any]) -> dict[str, Any]:
     return {**scores, "per_class": {n: None if np.isnan(iou) else iou for n, iou in scores["per_class"].items()}}
 
 
-def computed(config: Config, step: steps.Step, work: Any) -> StageRecord:
-    """Give the record of a step; do its work where it is not finished."""
+def computed(config: Config, step: steps.Step, work: Any, *, together: bool = True) -> StageRecord:
+    """Give the record of a step; do its work where it is not finished.
+
+    Of several processes (``accelerate launch``) the first one writes; the others work with it, or wait for it.
+    """
+    if int(os.environ.get("RANK", "0")):
+        return store_of(config).follow(step.stage, step.shard, step.recipe, work if together else None)
     record = store_of(config).compute(step.stage, step.shard, step.recipe, work)
     tell(step.stage, step.shard, 1.0)
     return record
