@@ -13,7 +13,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check picto-weights clean
+.PHONY: help run test check bench results picto-weights clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -28,6 +28,12 @@ check: $(VENV)/.ok  ## style, types and the fast tests
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -m "not slow"
+
+bench: $(VENV)/.ok  ## time and memory of a training step and of evaluation at full size, by part
+	@$(BIN)/python benchmarks/fss.py
+
+results: $(VENV)/.ok  ## docs/results.md from docs/results/*.json
+	@$(BIN)/python -m flows.results docs/results > docs/results.md.new && mv docs/results.md.new docs/results.md
 
 picto-weights: $(VENV)/.ok  ## train the small models of picto again (hours on two cores; resumable)
 	$(BIN)/python -m picto.recipes.autoencoder

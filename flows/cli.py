@@ -17,6 +17,7 @@ from rich.table import Table
 
 from flows.settings import load_config
 from flows.steps import CHAIN
+from pipeline.config import Config
 from pipeline.errors import InputError
 
 HELP = """Synthetic training data for generalized few-shot segmentation.
@@ -31,6 +32,8 @@ kept in outputs/store and used again; kill a run and start it again, and it goes
 
 QUIET = {"TRANSFORMERS_VERBOSITY": "critical", "DIFFUSERS_VERBOSITY": "critical", "TQDM_DISABLE": "1"}
 """Environment in which libraries leave stderr to the progress and the one sentence of an error."""
+
+PROTOCOLS = ("fss", "gfss-diam", "gfss-capl")
 
 app = App(name="syn4seg", help=HELP, version_flags=["--version"])
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
@@ -140,7 +143,7 @@ def status(*, output: Output = Path("outputs"), json_: AsJson = False) -> None:
     for row in runs:
         table.add_row(*(_number(row.get(key)) for key in heads))
     out.print(table if runs else "no run yet: syn4seg run")
-    out.print("finished shards: " + (", ".join(f"{k} {shards[k]}" for k in CHAIN if k in shards) or "none"))
+    out.print("finished shards: " + (", ".join(f"{k} {shards[k]}" for k in (*CHAIN, "fss") if k in shards) or "none"))
     for path in interrupted:
         out.print(f"interrupted or in work: {path}")
 
@@ -169,24 +172,48 @@ def clean(*, output: Output = Path("outputs"), yes: bool = False, json_: AsJson 
 
 @app.command
 def train(
-    config: Source = None, /, *, set_: Overrides = None, model: str = "iir", name: str | None = None
-) -> None:
-    """Train and score a model on base and support pictures alone, without synthetic ones.
+    config: Source = None, /, *, set_: Overrides = None, model: str = "iir", protocol: str = "gfss-diam",
+    data: Annotated[str | None, Parameter(help="A finished run, or an exported VOC folder: train on it too.")] = None,
+    name: str | None = None, output: Output = Path("outputs"), json_: AsJson = False,
+) -> None:  # fmt: skip
+    """Train and score a model on its own: on episodes (fss), or on base and support pictures (gfss-diam, gfss-capl).
+
+    Killed and started again, it goes on from its last checkpoint.
 
     Parameters
     ----------
     model
-        iir.
+        iir or i2r; matching is the reference of fss that learns nothing.
+    protocol
+        fss, gfss-diam or gfss-capl.
+    name
+        Name of the run's folder; that of the config and the protocol unless given.
     """
-    _known_model(model)
-    run(config, set_=[*(set_ or ()), f"experiment.model.name={model}", "experiment.generate.enabled=false"], name=name)
+    from flows.standalone import train_alone
+
+    _known_model(model, protocol)
+    chosen = _alone(config, set_, model, protocol, output)
+    follows = int(os.environ.get("RANK", "0")) > 0  # accelerate launch: the first process speaks for all
+    console = Console(stderr=True, quiet=follows)
+    folder = train_alone(chosen, name or f"{_name_of(config)}-{protocol}", protocol, data, console)
+    if follows:
+        return
+    scores = json.loads((folder / "scores.json").read_text())
+    if json_:
+        _print_json({"run": str(folder), **scores})
+        return
+    _print_scores(scores)
+    out.print(f"models   {folder / 'checkpoints'}\nscores   {folder / 'scores.json'}", soft_wrap=True)
 
 
 @app.command
 def evaluate(
-    *, run: str = "latest", model: str = "iir", matching: bool = False, output: Output = Path("outputs"),
-    json_: AsJson = False,
-) -> None:
+    *, run: str = "latest", model: str | None = None, protocol: str | None = None, matching: bool = False,
+    shots: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
+    episodes: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
+    seeds: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
+    resolution: str | None = None, to: Path | None = None, output: Output = Path("outputs"), json_: AsJson = False,
+) -> None:  # fmt: skip
     """Score the models of a finished run again on the validation pictures, from its checkpoints.
 
     Parameters
@@ -194,19 +221,73 @@ def evaluate(
     run
         Name of a run, or its end.
     model
-        iir.
+        iir, i2r or matching; that of the run unless given.
+    protocol
+        fss, gfss-diam or gfss-capl; that of the run unless given.
     matching
-        Also score plain prototype matching, the reference to beat; trains its base learner first.
+        Also score plain prototype matching, the reference to beat; trains its base learner first (GFSS).
+    shots
+        Supports an episode of fss; those of training unless given.
+    episodes
+        Episodes of fss a seed; published: 1000 on PASCAL, 4000 on COCO.
+    seeds
+        Streams of episodes of fss.
+    resolution
+        original or network: where fss counts pixels.
+    to
+        Also write the scores to this file, for python -m flows.results.
     """
-    from flows.evaluation import evaluate_run
     from flows.runs import find_run
+    from flows.standalone import evaluate_alone
 
-    _known_model(model)
-    scores = evaluate_run(find_run(output, run), matching=matching)
+    if resolution is not None:
+        _one_of(resolution, ("original", "network"), "resolution")
+    _known_model(model or "iir", protocol or "fss")
+    asked = {"episodes": episodes, "seeds": seeds, "resolution": resolution}
+    scores = evaluate_alone(
+        find_run(output, run), protocol, model, {k: v for k, v in asked.items() if v is not None}, shots=shots,
+        matching=matching,
+    )  # fmt: skip
+    if to:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        to.write_text(json.dumps(scores, indent=1, allow_nan=False) + "\n")
     if json_:
         _print_json(scores)
     else:
         _print_scores(scores)
+
+
+@app.command
+def predict(
+    source: Annotated[Path, Parameter(help="A picture, or a folder of pictures.")], /, *, run: str = "latest",
+    which: str | None = None, supports: Path | None = None, to: Path = Path("predictions"),
+    output: Output = Path("outputs"), json_: AsJson = False,
+) -> None:  # fmt: skip
+    """Write a label map and an overlay for a picture, or for each picture of a folder.
+
+    Parameters
+    ----------
+    run
+        Name of a run, or its end.
+    which
+        Model of the run: after, before, teacher or fss; the first of these that it has unless given.
+    supports
+        For an fss model: folder of pictures NAME.jpg of the class, each with its mask NAME.png, not 0 on the class.
+    to
+        Folder for labels/NAME.png (ids of the data set, with palette) and overlays/NAME.png.
+    """
+    from flows.predict import predict_files
+    from flows.runs import find_run
+
+    rows = predict_files(source, find_run(output, run), which, supports, to)
+    if json_:
+        _print_json(rows)
+        return
+    table = Table("picture", "labels", "overlay", "share of the picture", box=None)
+    for row in rows:
+        found = ", ".join(f"{name} {100 * share:.0f} %" for name, share in row["classes"].items()) or "background only"
+        table.add_row(row["picture"], row["labels"], row["overlay"], found)
+    out.print(table)
 
 
 @app.command
@@ -270,8 +351,17 @@ def _stage(name: str) -> str:
     return _one_of(name, CHAIN, "stage")
 
 
-def _known_model(name: str) -> None:
-    _one_of(name, ("iir",), "model")
+def _known_model(name: str, protocol: str) -> None:
+    _one_of(protocol, PROTOCOLS, "protocol")
+    _one_of(name, ("iir", "i2r", "matching") if protocol == "fss" else ("iir", "i2r"), "model")
+
+
+def _alone(config: str | None, overrides: list[str] | None, model: str, protocol: str, output: Path) -> Config:
+    """Read the config of a model on its own: no synthesis, and a GFSS protocol as named."""
+    chosen = [f"experiment.model.name={model}", "experiment.generate.enabled=false", f"execution.output={output}"]
+    if protocol != "fss":
+        chosen.append(f"experiment.protocol={protocol}")
+    return load_config(config, [*chosen, *(overrides or ())])
 
 
 def _one_of(name: str, known: tuple[str, ...], what: str) -> str:
@@ -285,6 +375,21 @@ def _one_of(name: str, known: tuple[str, ...], what: str) -> str:
 
 
 def _print_scores(scores: dict[str, Any]) -> None:
+    out.print(f"{scores['dataset']} fold {scores['fold']}, {scores['shots']}-shot, seed {scores['seed']}")
+    if "fss" in scores:
+        found = scores["fss"]
+        table = Table(f"{found['shots']}-shot, in %", "mIoU", "FB-IoU", *found["per_class"], box=None)
+        rows = [[found["miou"], found["fb_iou"], *found["per_class"].values()]]
+        table.add_row(str(scores.get("model", "")), *("" if v is None else f"{100 * v:.1f}" for v in rows[0]))
+        out.print(table)
+        streams = len(found["per_seed"])
+        out.print(
+            f"{found['episodes']} episodes x {streams} seeds (deviation {100 * found['miou_std']:.1f}), "
+            f"counted at {found['resolution']} size"
+        )
+        return
+    if scores.get("protocol") == "fss":
+        return
     names = {
         "matching": "prototype matching", "teacher": "teacher", "before": "without synthetic",
         "after": "with synthetic",
@@ -294,7 +399,6 @@ def _print_scores(scores: dict[str, Any]) -> None:
         if key in scores:
             row = [f"{100 * scores[key][f'{kind}_miou']:.1f}" for kind in ("novel", "base", "mean", "harmonic")]
             table.add_row(label, *row)
-    out.print(f"{scores['dataset']} fold {scores['fold']}, {scores['shots']}-shot, seed {scores['seed']}")
     out.print(table)
 
 

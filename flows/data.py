@@ -4,75 +4,37 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from flows.progress import tell
+from pipeline.classes import DATASETS as LABEL_MAPS
 from pipeline.classes import ClassSplit
 from pipeline.config import Config
+from pipeline.datasets import DataFolder, DataSet, is_own, open_dataset
+from pipeline.datasets.own import Own
+from pipeline.datasets.pictures import Pictures, read_split
 from pipeline.errors import InputError
-from pipeline.hashing import hash_arrays, hash_files, hash_json
-from pipeline.images import read_pair
+from pipeline.hashing import hash_arrays, hash_json
+from pipeline.protocols import DIAM, PROTOCOLS, GfssProtocol
 from pipeline.store import RunStore
 from pipeline.types import Mask, Sample, Support
+from prompts.vocabulary import Vocabulary, load_vocabulary
+
+if TYPE_CHECKING:
+    from fss_models.data import SplitPictures
 
 SUPPORT_POOL = 400
 """Scenes of picto from which the supports are chosen."""
 
-MIN_AREA = 0.04
-"""A support shows its class on at least this share of the picture."""
-
 _PICTO = ("base", "support", "validation")
-_PASCAL_LISTS = {"base": ("train_aug", "train"), "support": ("train_aug", "train"), "validation": ("val",)}
-
-
-@dataclass(frozen=True)
-class DataFolder:
-    """Pictures in VOC layout: ``root`` and the name of a list in ImageSets/Segmentation."""
-
-    root: Path
-    subset: str
-
-    @property
-    def ids(self) -> list[str]:
-        """Names of the pictures, in the list's order.
-
-        Raises:
-            InputError: there is no such list.
-        """
-        path = self.root / "ImageSets" / "Segmentation" / f"{self.subset}.txt"
-        try:
-            return path.read_text().split()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"the list of pictures {path} cannot be read: is {self.root} in VOC layout?") from error
-
-    def pair(self, name: str) -> tuple[Path, Path]:
-        """Give the paths of a picture and its mask."""
-        return self.root / "JPEGImages" / f"{name}.jpg", self.root / "SegmentationClassAug" / f"{name}.png"
-
-    def content(self) -> str:
-        """Hash of the files that the list names.
-
-        Raises:
-            InputError: one of them is missing.
-        """
-        names = self.ids
-        files = [path.relative_to(self.root).as_posix() for name in names for path in self.pair(name)]
-        try:
-            stamps = tuple((self.root / f).stat().st_mtime_ns for f in files)
-        except FileNotFoundError as error:
-            kind = "mask" if "SegmentationClassAug" in str(error.filename) else "picture"
-            raise InputError(
-                f"the {kind} {error.filename} is missing though {self.subset}.txt names it: put it back, "
-                f"or delete {self.root} if it was drawn, so that it is drawn again"
-            ) from error
-        return _content(self.root, tuple(files), stamps)
 
 
 DataSets = Mapping[str, DataFolder]
+"""Purpose -> pictures: base, support, and validation where the data set has any."""
 
 
 def count_of(config: Config, purpose: str) -> int:
@@ -82,36 +44,111 @@ def count_of(config: Config, purpose: str) -> int:
 
 
 def find_data(config: Config) -> DataSets | None:
-    """Give the folders, or None where picto's have not been drawn yet.
+    """Give the pictures, or None where picto's have not been drawn or annotations not been indexed yet.
 
     Raises:
         InputError: a data set that cannot be drawn is missing.
     """
-    if config.experiment.dataset != "picto":
-        return {purpose: _pascal(config, purpose) for purpose in _PICTO}
-    folders = {p: _picto_root(config) / f"{p}-{count_of(config, p)}" for p in _PICTO}
-    if not all((folder / "record.json").exists() for folder in folders.values()):
+    if config.experiment.dataset == "picto":
+        folders = {p: _picto_root(config) / f"{p}-{count_of(config, p)}" for p in _PICTO}
+        if not all((folder / "record.json").exists() for folder in folders.values()):
+            return None
+        return {purpose: DataFolder(folder, "all", cache=_cache(config)) for purpose, folder in folders.items()}
+    dataset = dataset_of(config)
+    if not dataset.ready():
         return None
-    return {purpose: DataFolder(folder, "all") for purpose, folder in folders.items()}
+    experiment, data = config.experiment, Path(config.execution.data)
+    found = {
+        p: DataFolder(data, _pool(config, dataset, p), experiment.dataset, experiment.fold, _cache(config))
+        for p in dataset.purposes
+    }
+    for purpose, folder in found.items():
+        if not len(folder.pictures.ids):
+            raise InputError(f"{dataset.name} has no {purpose} pictures: get {dataset.where}")
+    for folder in found.values():
+        assert folder.pictures
+    return found
 
 
 def prepare_data(config: Config) -> DataSets:
-    """Give the folders; draw those of picto that are not there yet."""
+    """Give the pictures; draw those of picto, or index the annotations, where that is not done yet."""
     found = find_data(config)
     if found:
         return found
-    from picto.datasets import ensure_dataset
-
-    store = store_of(config)
-    for purpose in _PICTO:
-        with store.lock(f"data-{purpose}"):
-            ensure_dataset(
-                _picto_root(config), purpose, count_of(config, purpose),
-                lambda done, count, purpose=purpose: tell("data", purpose, done / count),  # type: ignore[misc]
-            )  # fmt: skip
+    if config.experiment.dataset == "picto":
+        _draw(config)
+    else:
+        with store_of(config).lock("data-index"):
+            dataset_of(config).prepare()
     found = find_data(config)
     assert found
     return found
+
+
+def _pool(config: Config, dataset: DataSet, purpose: str) -> str:
+    """Give where the pictures of a purpose come from: the GFSS protocol says so for published data sets."""
+    protocol = protocol_of(config)
+    if purpose == "support" and protocol.hide_supports and dataset.maps and not isinstance(dataset, Own):
+        return "validation"
+    return protocol.pascal_base if purpose == "base" and dataset.name == "pascal" else purpose
+
+
+def dataset_of(config: Config) -> DataSet:
+    """Give the data set of a config, other than picto.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    return open_dataset(config.experiment.dataset, Path(config.execution.data), _cache(config))
+
+
+def check_data(config: Config) -> list[str]:
+    """Tell everything that is wrong with the pictures of own classes, one sentence each."""
+    dataset = dataset_of(config) if is_own(config.experiment.dataset) else None
+    return list(dataset.problems(config.experiment.shots)) if isinstance(dataset, Own) else []
+
+
+def check_maps(config: Config) -> None:
+    """Look that the data set has label maps, as the chain needs them.
+
+    Raises:
+        InputError: its masks are of one class each.
+    """
+    if config.experiment.dataset not in LABEL_MAPS and not dataset_of(config).maps:
+        raise InputError(
+            f"{config.experiment.dataset} has masks of one class each, for few-shot episodes: the chain needs label "
+            "maps, choose picto, pascal, coco or your own classes"
+        )
+
+
+def vocabulary_of(config: Config) -> Vocabulary:
+    """Give the words for the prompts of a data set."""
+    if is_own(config.experiment.dataset):
+        dataset = dataset_of(config)
+        assert isinstance(dataset, Own)
+        return dataset.vocabulary()
+    return load_vocabulary(config.experiment.dataset, split_of(config).novel)
+
+
+def words_id(config: Config) -> str | None:
+    """Give what identifies the words that own classes bring along, or None."""
+    if not is_own(config.experiment.dataset):
+        return None
+    dataset = dataset_of(config)
+    assert isinstance(dataset, Own)
+    return hash_json(dataset.file.prompts)
+
+
+def labelled(config: Config, folder: DataFolder, *, hide_novel: bool = False) -> SplitPictures:
+    """Read pictures in split ids; novel things become background where they are to be hidden."""
+    return _labelled(folder, split_of(config), hide_novel)
+
+
+@lru_cache(maxsize=3)
+def _labelled(folder: DataFolder, split: ClassSplit, hide_novel: bool) -> SplitPictures:
+    from fss_models.data import SplitPictures
+
+    return SplitPictures(folder.pictures, split, hide_novel=hide_novel, cache=folder.cache)
 
 
 def store_of(config: Config) -> RunStore:
@@ -121,7 +158,8 @@ def store_of(config: Config) -> RunStore:
 
 def split_of(config: Config) -> ClassSplit:
     """Give the class split of a config."""
-    return ClassSplit.of(config.experiment.dataset, config.experiment.fold)
+    name, fold = config.experiment.dataset, config.experiment.fold
+    return ClassSplit.of(name, fold) if name in LABEL_MAPS else dataset_of(config).split(fold)
 
 
 def novel_names(config: Config) -> tuple[str, ...]:
@@ -129,74 +167,123 @@ def novel_names(config: Config) -> tuple[str, ...]:
     return config.experiment.prompts.classes or split_of(config).novel
 
 
-def choose_supports(folder: DataFolder, split: ClassSplit, shots: int, seed: int) -> dict[str, tuple[str, ...]]:
-    """Choose the support pictures: class -> K names; each shows one novel class only, large enough.
+def protocol_of(config: Config) -> GfssProtocol:
+    """Give the published GFSS convention that holds."""
+    return PROTOCOLS[config.experiment.protocol]
+
+
+def side_of(config: Config) -> int:
+    """Give the side of the squares that GFSS models see, in pixels; 0: picto's pictures stay as they are."""
+    if config.experiment.dataset == "picto":
+        return 0
+    pictures = prepare_data(config)["base"].pictures
+    longest = max(max(pictures.size(i)) for i in range(min(len(pictures.ids), 20)))
+    return min(protocol_of(config).side, longest)
+
+
+def choose_supports(
+    pictures: Pictures, split: ClassSplit, shots: int, seed: int, protocol: GfssProtocol = DIAM
+) -> dict[str, tuple[int, ...]]:
+    """Choose the support pictures: class -> places of K pictures.
+
+    In label maps, pictures that show one novel class only and that large enough; of one-class items the first K.
 
     Args:
-        folder: pool of pictures.
+        pictures: pool of N pictures.
         split: base and novel classes.
         shots: K.
-        seed: of the order in which the pool is gone through.
+        seed: of the order in which a pool of label maps is gone through.
+        protocol: says how large is large enough.
 
     Raises:
         InputError: the pool has too few suitable pictures of a class, or a damaged one.
     """
-    names = folder.ids
-    random.Random(f"supports/{seed}").shuffle(names)
-    chosen: dict[str, list[str]] = {name: [] for name in split.novel}
-    for name in names:
+    if pictures.classes is not None:
+        labels_of = split.split_ids[pictures.classes]
+        places = {name: np.flatnonzero(labels_of == split.id_of(name))[:shots] for name in split.novel}
+        _check_enough({name: len(found) for name, found in places.items()}, shots, "support pictures")
+        return {name: tuple(int(place) for place in found) for name, found in places.items()}
+    order = list(range(len(pictures.ids)))
+    random.Random(f"supports/{seed}").shuffle(order)
+    chosen: dict[str, list[int]] = {name: [] for name in split.novel}
+    for place in order:
         if all(len(found) == shots for found in chosen.values()):
             break
-        _, labels = read_pair(*folder.pair(name), split)
-        areas = np.bincount(labels.ravel(), minlength=256) / labels.size
+        _, labels = read_split(pictures, place, split)
+        areas, least = np.bincount(labels.ravel(), minlength=256), protocol.least_pixels(labels.size)
         present = [i for i in split.novel_ids if areas[i]]
-        if len(present) == 1 and areas[present[0]] >= MIN_AREA and len(chosen[split.names[present[0]]]) < shots:
-            chosen[split.names[present[0]]].append(name)
-    for name, found in chosen.items():
-        if len(found) < shots:
-            raise InputError(
-                f"{folder.root} has only {len(found)} support pictures of {name!r} that show no other novel class "
-                f"and cover {MIN_AREA:.0%}: lower experiment.shots (now {shots}) or add pictures"
-            )
+        if len(present) == 1 and areas[present[0]] >= least and len(chosen[split.names[present[0]]]) < shots:
+            chosen[split.names[present[0]]].append(place)
+    what = "support pictures that show no other novel class and have enough pixels"
+    _check_enough({name: len(found) for name, found in chosen.items()}, shots, what)
     return {name: tuple(found) for name, found in chosen.items()}
+
+
+def _check_enough(found: Mapping[str, int], shots: int, what: str) -> None:
+    for name, count in found.items():
+        if count < shots:
+            raise InputError(
+                f"there are only {count} {what} of {name!r}: lower experiment.shots (now {shots}) or add pictures"
+            )
 
 
 @lru_cache(maxsize=2)
 def read_supports(config: Config) -> tuple[Support, ...]:
     """Read the supports of every novel class, in the order of the split."""
-    data, split = prepare_data(config), split_of(config)
-    chosen = choose_supports(data["support"], split, config.experiment.shots, config.experiment.seed)
+    pictures, split = prepare_data(config)["support"].pictures, split_of(config)
     supports = []
-    for name, ids in chosen.items():
-        pairs = [read_pair(*data["support"].pair(i), split) for i in ids]
+    for name, places in _chosen_supports(config).items():
+        pairs = [read_split(pictures, place, split) for place in places]
         masks = tuple(labels == split.id_of(name) for _, labels in pairs)
-        supports.append(Support(name, tuple(picture for picture, _ in pairs), masks))
+        maps = tuple(labels.astype(np.uint8) for _, labels in pairs) if protocol_of(config).base_labels else None
+        supports.append(Support(name, tuple(picture for picture, _ in pairs), masks, labels=maps))
     return tuple(supports)
+
+
+def scored_places(config: Config) -> list[int]:
+    """Give which validation pictures a GFSS model is scored on: not its supports, and as many as the protocol says."""
+    data, protocol = prepare_data(config), protocol_of(config)
+    hidden: set[int] = set()
+    if data["support"] == validation_of(data):
+        hidden = {place for places in _chosen_supports(config).values() for place in places}
+    places = [place for place in range(len(validation_of(data).pictures.ids)) if place not in hidden]
+    wanted = protocol.test_pictures.get(config.experiment.dataset, len(places))
+    if wanted < len(places):
+        places = sorted(random.Random(f"test/{config.experiment.seed}").sample(places, wanted))
+    return places
+
+
+@lru_cache(maxsize=2)
+def _chosen_supports(config: Config) -> dict[str, tuple[int, ...]]:
+    experiment, pictures = config.experiment, prepare_data(config)["support"].pictures
+    return choose_supports(pictures, split_of(config), experiment.shots, experiment.seed, protocol_of(config))
 
 
 def supports_content(supports: tuple[Support, ...]) -> str:
     """Hash of the supports' pictures and masks."""
-    return hash_json([[s.name, hash_arrays(*s.pictures), hash_arrays(*s.masks)] for s in supports])
+    rows = [[s.name, hash_arrays(*s.pictures), hash_arrays(*s.masks)] for s in supports]
+    maps = [[hash_arrays(*s.labels)] if s.labels is not None else [] for s in supports]
+    return hash_json([row + more for row, more in zip(rows, maps, strict=True)])
 
 
-@lru_cache(maxsize=16)
-def _content(root: Path, files: tuple[str, ...], stamps: tuple[int, ...]) -> str:
-    return hash_files(root, files)
+def _draw(config: Config) -> None:
+    from picto.datasets import ensure_dataset
+
+    store = store_of(config)
+    for purpose in _PICTO:
+        with store.lock(f"data-{purpose}"):
+            ensure_dataset(
+                _picto_root(config), purpose, count_of(config, purpose),
+                lambda done, count, purpose=purpose: tell("data", purpose, done / count),  # type: ignore[misc]
+            )  # fmt: skip
+
+
+def _cache(config: Config) -> Path:
+    return Path(config.execution.output) / "data"
 
 
 def _picto_root(config: Config) -> Path:
-    return Path(config.execution.output) / "data" / "picto"
-
-
-def _pascal(config: Config, purpose: str) -> DataFolder:
-    root = Path(config.execution.data) / "VOC2012"
-    for name in _PASCAL_LISTS[purpose]:
-        if (root / "ImageSets" / "Segmentation" / f"{name}.txt").exists():
-            return DataFolder(root, name)
-    raise InputError(
-        f"no PASCAL VOC 2012 in {root} (looked for ImageSets/Segmentation/{_PASCAL_LISTS[purpose][0]}.txt): "
-        "put it there or name its parent by --set execution.data=FOLDER"
-    )
+    return _cache(config) / "picto"
 
 
 def labelled_pictures(config: Config, count: int) -> list[tuple[Sample, Mask]]:
@@ -211,12 +298,23 @@ def labelled_pictures(config: Config, count: int) -> list[tuple[Sample, Mask]]:
 
         folder = DataFolder(ensure_dataset(_picto_root(config), "audit", count), "all")
     else:
-        folder = prepare_data(config)["validation"]
+        folder = validation_of(prepare_data(config))
     found = []
-    for id_ in folder.ids[:count]:
-        picture, labels = read_pair(*folder.pair(id_), split)
+    for place, id_ in enumerate(folder.pictures.ids[:count]):
+        picture, labels = read_split(folder.pictures, place, split)
         present = [i for i in split.novel_ids if (labels == i).any()]
         if len(present) == 1:
             name = split.names[present[0]]
-            found.append((Sample(id_, name, f"a {name}", 0, picture), labels == present[0]))
+            found.append((Sample(str(id_), name, f"a {name}", 0, picture), labels == present[0]))
     return found
+
+
+def validation_of(data: DataSets) -> DataFolder:
+    """Give the pictures to score on.
+
+    Raises:
+        InputError: the data set has none.
+    """
+    if "validation" not in data:
+        raise InputError("the data set names no validation pictures: add validation: {pictures: ..., masks: ...} to it")
+    return data["validation"]

@@ -10,14 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flows.data import find_data, split_of
+from flows.data import check_data, find_data, split_of, vocabulary_of
 from flows.plan import make_plan
 from flows.run import check_device, check_writable
 from flows.weights import resolve
 from flows.workers import count_workers
 from pipeline.config import Config
 from pipeline.errors import InputError
-from prompts.vocabulary import load_vocabulary
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "segment-anything", "prefect", "fastapi", "sqlalchemy", "numpy")
 
@@ -38,12 +37,14 @@ def inspect(config: Config) -> list[dict[str, Any]]:
         "prompt words": lambda: _words(config),
         "output folder": lambda: _disk(config),
     }
-    rows = []
+    rows: list[dict[str, Any]] = []
     for what, look in looks.items():
         try:
             rows.append({"what": what, "found": look(), "ok": True})
         except (InputError, importlib.metadata.PackageNotFoundError) as error:
             rows.append({"what": what, "found": str(error), "ok": False})
+        if what == "data" and (wrong := check_data(config)):
+            rows[-1:] = [{"what": what, "found": sentence, "ok": False} for sentence in wrong]
     return rows
 
 
@@ -57,12 +58,12 @@ def _device(config: Config) -> str:
 def _data(config: Config) -> str:
     data = find_data(config)
     if data is None:
-        return "picto's scenes will be drawn by the first run"
-    return ", ".join(f"{len(folder.ids)} {purpose}" for purpose, folder in data.items())
+        return "will be drawn (picto) or indexed (annotations) by the first run"
+    return ", ".join(f"{len(folder.pictures.ids)} {purpose}" for purpose, folder in data.items())
 
 
 def _words(config: Config) -> str:
-    vocabulary, split = load_vocabulary(config.experiment.dataset), split_of(config)
+    vocabulary, split = vocabulary_of(config), split_of(config)
     for name in split.novel:
         vocabulary.words_of(name)
     return f"{len(vocabulary.templates)} templates, words for {', '.join(split.novel)}"

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from functools import lru_cache
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from flows import steps, wiring
-from flows.data import DataFolder, DataSets, read_supports, split_of, store_of
-from flows.progress import tell
+from flows.data import (
+    DataSets,
+    labelled,
+    protocol_of,
+    read_supports,
+    scored_places,
+    side_of,
+    split_of,
+    store_of,
+    validation_of,
+)
+from flows.progress import tell, tell_losses
 from pipeline.config import Config
+from pipeline.datasets import DataFolder
 from pipeline.hashing import hash_files
 from pipeline.store import Draft, StageRecord
 
 if TYPE_CHECKING:
-    from fss_models.data import VocFolder
+    from fss_models.data import Labelled
     from fss_models.gfss import GfssModel
-    from fss_models.train import Place
+    from fss_models.trainer import Place
 
 
 
@@ -29,9 +41,9 @@ def train_teacher_stage(config: Config, data: DataSets) -> StageRecord:
     step = steps.teacher_step(config, data)
 
     def work(draft: Draft) -> None:
-        _keep(_trained_teacher(config, data, _place(config, draft, step)), draft)
+        keep_model(_trained_teacher(config, data, place_of(config, draft, step)), draft)
 
-    return _computed(config, step, work)
+    return computed(config, step, work)
 
 
 def _trained_teacher(config: Config, data: DataSets, place: Place, *, adapt: bool = True) -> GfssModel:
@@ -45,31 +57,39 @@ def _trained_teacher(config: Config, data: DataSets, place: Place, *, adapt: boo
         seed=experiment.seed,
     )  # fmt: skip
     return train_teacher(
-        _pictures(config, data["base"], hide_novel=True), read_supports(config), network, experiment.train,
-        seed=experiment.seed, place=place, backbone=wiring.load_backbone(backbone), adapt=adapt,
+        _base(config, data), read_supports(config), network, experiment.train, seed=experiment.seed, place=place,
+        backbone=wiring.load_backbone(backbone), adapt=adapt, side=side_of(config),
     )  # fmt: skip
 
 
 def train_final_stage(
-    config: Config, data: DataSets, teacher: StageRecord, dataset: StageRecord | None
+    config: Config, data: DataSets, teacher: StageRecord, dataset: StageRecord | DataFolder | None
 ) -> StageRecord:
-    """Train a final model from the teacher; both differ in the synthetic pictures alone."""
-    step = steps.train_step(config, data, teacher, dataset)
+    """Train a final model from the teacher; without and with synthetic pictures differ in these alone.
+
+    Args:
+        config: of the run.
+        data: base and support pictures.
+        teacher: its record.
+        dataset: the synthetic pictures as this run made them, or in a folder in VOC layout, or None.
+    """
+    folder = dataset
+    if isinstance(dataset, StageRecord):
+        folder = DataFolder(store_of(config).folder(dataset), "train") if dataset.counts["pictures"] else None
+    step = steps.train_step(config, data, teacher, dataset.content() if isinstance(dataset, DataFolder) else dataset)
     experiment = config.experiment
 
     def work(draft: Draft) -> None:
         from fss_models.train import train_final
 
-        synthetic = None
-        if dataset and dataset.counts["pictures"]:
-            synthetic = _pictures(config, DataFolder(store_of(config).folder(dataset), "train"), hide_novel=False)
         model = train_final(
-            _model(config, teacher), _pictures(config, data["base"], hide_novel=True), read_supports(config), synthetic,
-            experiment.train, seed=experiment.seed, place=_place(config, draft, step),
+            _model(config, teacher), _base(config, data), read_supports(config),
+            labelled(config, folder) if isinstance(folder, DataFolder) else None, experiment.train,
+            seed=experiment.seed, place=place_of(config, draft, step), side=side_of(config),
         )  # fmt: skip
-        _keep(model, draft)
+        keep_model(model, draft)
 
-    return _computed(config, step, work)
+    return computed(config, step, work)
 
 
 def score_stage(config: Config, data: DataSets, model: StageRecord, name: str) -> StageRecord:
@@ -77,15 +97,37 @@ def score_stage(config: Config, data: DataSets, model: StageRecord, name: str) -
     step = steps.scores_step(config, data, model, name)
 
     def work(draft: Draft) -> None:
-        from fss_models.evaluate import evaluate_gfss
+        scores = evaluate_model(config, data, _model(config, model), lambda done: tell(step.stage, step.shard, done))
+        (draft.folder / "scores.json").write_text(json.dumps(scores, indent=1, allow_nan=False))
 
-        scores = evaluate_gfss(
-            _model(config, model), _pictures(config, data["validation"], hide_novel=False), split_of(config),
-            progress=lambda done, total: tell(step.stage, step.shard, done / total),
-        )  # fmt: skip
-        _write_scores(scores, draft)
+    return computed(config, step, work, together=False)
 
-    return _computed(config, step, work)
+
+def evaluate_model(
+    config: Config, data: DataSets, model: Any, progress: Callable[[float], None] = lambda _: None
+) -> dict[str, Any]:
+    """Score a GFSS model on the validation pictures as its protocol says; None for a class that none of them shows."""
+    from fss_models.evaluate import evaluate_gfss
+
+    return _plain(evaluate_gfss(
+        model, _scored(config, data), split_of(config), protocol_of(config), side=side_of(config),
+        progress=lambda done, total: progress(done / total),
+    ))  # fmt: skip
+
+
+def _base(config: Config, data: DataSets) -> Labelled:
+    """Give the base pictures: those with novel things are left out, or these things are hidden."""
+    if not protocol_of(config).drop_novel:
+        return labelled(config, data["base"], hide_novel=True)
+    from fss_models.episodes import without_classes
+
+    return without_classes(labelled(config, data["base"]), split_of(config).novel_ids)
+
+
+def _scored(config: Config, data: DataSets) -> Labelled:
+    from fss_models.episodes import Subset
+
+    return Subset(labelled(config, validation_of(data)), scored_places(config))
 
 
 def match_prototypes_stage(config: Config, data: DataSets) -> StageRecord:
@@ -95,35 +137,31 @@ def match_prototypes_stage(config: Config, data: DataSets) -> StageRecord:
     def work(draft: Draft) -> None:
         from fss_models.evaluate import prototype_matching
 
-        model = _trained_teacher(config, data, _place(config, draft, step), adapt=False)
-        base = _pictures(config, data["base"], hide_novel=True)
-        validation = _pictures(config, data["validation"], hide_novel=False)
-        _write_scores(prototype_matching(model, base, validation, split_of(config)), draft)
+        model = _trained_teacher(config, data, place_of(config, draft, step), adapt=False)
+        scores = prototype_matching(
+            model, _base(config, data), _scored(config, data), split_of(config), protocol=protocol_of(config),
+            side=side_of(config),
+        )  # fmt: skip
+        (draft.folder / "scores.json").write_text(json.dumps(_plain(scores), indent=1, allow_nan=False))
 
-    return _computed(config, step, work)
-
-
-def _write_scores(scores: dict[str, Any], draft: Draft) -> None:
-    scores["per_class"] = {n: None if np.isnan(iou) else iou for n, iou in scores["per_class"].items()}
-    (draft.folder / "scores.json").write_text(json.dumps(scores, indent=1, allow_nan=False))
+    return computed(config, step, work)
 
 
-def _computed(config: Config, step: steps.Step, work: Any) -> StageRecord:
+def _plain(scores: dict[str, Any]) -> dict[str, Any]:
+    """Give scores without NaN, which JSON does not know."""
+    return {**scores, "per_class": {n: None if np.isnan(iou) else iou for n, iou in scores["per_class"].items()}}
+
+
+def computed(config: Config, step: steps.Step, work: Any, *, together: bool = True) -> StageRecord:
+    """Give the record of a step; do its work where it is not finished.
+
+    Of several processes (``accelerate launch``) the first one writes; the others work with it, or wait for it.
+    """
+    if int(os.environ.get("RANK", "0")):
+        return store_of(config).follow(step.stage, step.shard, step.recipe, work if together else None)
     record = store_of(config).compute(step.stage, step.shard, step.recipe, work)
     tell(step.stage, step.shard, 1.0)
     return record
-
-
-def _pictures(config: Config, folder: DataFolder, *, hide_novel: bool) -> VocFolder:
-    return _read(folder, config.experiment.dataset, config.experiment.fold, hide_novel)
-
-
-@lru_cache(maxsize=3)
-def _read(folder: DataFolder, dataset: str, fold: int, hide_novel: bool) -> VocFolder:
-    from fss_models.data import VocFolder
-    from pipeline.classes import ClassSplit
-
-    return VocFolder(folder.root, ClassSplit.of(dataset, fold), folder.subset, hide_novel=hide_novel)
 
 
 def _model(config: Config, record: StageRecord) -> Any:
@@ -131,17 +169,20 @@ def _model(config: Config, record: StageRecord) -> Any:
     return wiring.load_model(store_of(config).folder(record), backbone, wiring.device_of(config))
 
 
-def _place(config: Config, draft: Draft, step: steps.Step) -> Place:
+def place_of(config: Config, draft: Draft, step: steps.Step) -> Place:
     """Say where a training keeps its checkpoints (they outlive a kill) and whom it tells of its progress."""
-    from fss_models.train import Place
+    from fss_models.trainer import Place
 
-    def progress(done: int, total: int, _: dict[str, float]) -> None:
+    def progress(done: int, total: int, losses: dict[str, float]) -> None:
         tell(step.stage, step.shard, 0.99 * done / total)
+        tell_losses(step.stage, done, total, losses)
 
-    return Place(draft.scratch, progress, wiring.device_of(config))
+    execution = config.execution
+    board = Path(execution.output) / "tensorboard" / f"{step.stage}-{step.shard}" if execution.tensorboard else None
+    return Place(draft.scratch, progress, wiring.device_of(config), execution.readers, board)
 
 
-def _keep(model: Any, draft: Draft) -> None:
+def keep_model(model: Any, draft: Draft) -> None:
     """Write a model; its content is its weights, since its config names a folder of this machine."""
     model.save(draft.folder)
     weights = [p.name for p in draft.folder.glob("*.safetensors")]

@@ -82,6 +82,8 @@ def make_plan(config: Config, until: str = "scores") -> Plan:
             look, "train", data, lambda d: steps.train_step(config, d, _sure(teacher), dataset), teacher, dataset
         )
     for name, model in models.items():
+        if data and "validation" not in data:
+            break
         _real(look, "scores", data, lambda d, n=name, m=model: steps.scores_step(config, d, _sure(m), n), model)  # type: ignore[misc]
     return Plan(look.finish(), look.records)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flows.data import find_data, novel_names, prepare_data, split_of, store_of
+from flows.data import check_data, check_maps, find_data, novel_names, prepare_data, split_of, store_of
 from flows.plan import Plan, make_plan
 from flows.progress import Board, set_reporter
 from flows.runs import write_run
@@ -15,8 +15,8 @@ from flows.server import Server, set_prefect_env
 from flows.weights import resolve
 from flows.workers import Workers, count_workers
 from pipeline.config import Config
+from pipeline.datasets.pictures import count_pixels
 from pipeline.errors import InputError
-from pipeline.images import read_pair
 from pipeline.store import StageRecord
 
 
@@ -57,10 +57,10 @@ def run(config: Config, name: str, until: str, console: Console) -> tuple[Path |
 
 
 def check_inputs(config: Config) -> None:
-    """Look that the device, weights and data sets are there.
+    """Look that device, weights and data sets are there, and that own pictures and masks are as they should be.
 
     Raises:
-        InputError: one of them is missing.
+        InputError: one of them is not.
     """
     experiment = config.experiment
     check_device(config.execution.device)
@@ -70,7 +70,20 @@ def check_inputs(config: Config) -> None:
         resolve(experiment.generate.model, "generator")
         if experiment.refine.enabled:
             resolve(experiment.refine.model, "sam")
+    check_maps(config)
+    check_own(config)
     find_data(config)
+
+
+def check_own(config: Config) -> None:
+    """Look that own pictures and masks are as they should be; does nothing for other data sets.
+
+    Raises:
+        InputError: something is wrong; the sentence is about the first thing.
+    """
+    if wrong := check_data(config):
+        more = f" (and {len(wrong) - 1} more: syn4seg check tells all)" if len(wrong) > 1 else ""
+        raise InputError(f"{wrong[0]}{more}")
 
 
 def check_device(name: str) -> None:
@@ -102,8 +115,7 @@ def check_pictures(config: Config, plan: Plan) -> None:
     stages = {"base": ("teacher", "train"), "validation": ("scores",)}
     for purpose, readers in stages.items():
         if any(stage.reuse < stage.total for name, stage in plan.stages.items() if name in readers):
-            for name in data[purpose].ids:
-                read_pair(*data[purpose].pair(name), split)
+            count_pixels(data[purpose].pictures, split, data[purpose].cache, decode=True)
 
 
 def check_writable(output: Path) -> None:

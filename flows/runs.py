@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from flows.data import store_of
+from flows.data import split_of, store_of
 from flows.report import write_sheets
 from flows.settings import dump_config
 from flows.steps import CHAIN
@@ -21,6 +21,8 @@ from pipeline.errors import InputError
 from pipeline.hashing import list_files
 from pipeline.store import StageRecord
 
+FSS = ("fss",)
+"""Stages beside the chain."""
 LABELLING = ("annotate", "filter", "relabel", "refine")
 SCORES = ("base_miou", "novel_miou", "mean_miou", "harmonic_miou")
 
@@ -39,7 +41,8 @@ def write_run(config: Config, name: str, records: Sequence[StageRecord]) -> Path
     runs = Path(config.execution.output) / "runs"
     lineage = {
         stage: {r.shard: {"fingerprint": r.fingerprint, "content": r.content} for r in records if r.stage == stage}
-        for stage in CHAIN
+        for stage in (*CHAIN, *FSS)
+        if stage in CHAIN or any(r.stage == stage for r in records)
     }
     with store_of(config).lock("runs"):  # one writer at a time, so that what lies in new.partial was interrupted
         folder = _same_run(runs, lineage, config)
@@ -64,15 +67,16 @@ def scores_of(config: Config, records: Sequence[StageRecord]) -> dict[str, Any]:
     """Give what ``scores.json`` holds; fractions in 0..1."""
     experiment = config.experiment
     scores: dict[str, Any] = {
-        "dataset": experiment.dataset, "fold": experiment.fold, "shots": experiment.shots, "seed": experiment.seed,
-        "protocol": "gfss-diam",
+        "dataset": split_of(config).dataset, "fold": experiment.fold, "shots": experiment.shots,
+        "seed": experiment.seed, "model": experiment.model.name,
+        "protocol": "fss" if any(r.stage == "fss" for r in records) else experiment.protocol,
     }  # fmt: skip
     store = store_of(config)
     for record in records:
         if record.stage == "scores":
             scores[record.shard] = json.loads((store.folder(record) / "scores.json").read_text())
     scores["labels"] = {stage: labels for stage in LABELLING if (labels := _labels(records, stage))}
-    scores["seconds"] = {s: round(sum(r.seconds for r in records if r.stage == s), 1) for s in CHAIN}
+    scores["seconds"] = {s: round(sum(r.seconds for r in records if r.stage == s), 1) for s in (*CHAIN, *FSS)}
     return scores
 
 
@@ -100,6 +104,7 @@ def list_runs(output: Path) -> list[dict[str, Any]]:
         row = {"run": path.parent.name, **{k: scores[k] for k in ("dataset", "fold", "shots", "seed")}}
         for which in ("before", "after"):
             row |= {f"{which}_{s}": scores[which][s] for s in ("novel_miou", "harmonic_miou") if which in scores}
+        row |= {f"fss_{s}": scores["fss"][s] for s in ("miou", "fb_iou") if "fss" in scores}
         rows.append(row)
     return rows
 
@@ -137,13 +142,13 @@ def _labels(records: Sequence[StageRecord], stage: str) -> dict[str, float]:
 def _link_results(config: Config, records: Sequence[StageRecord], folder: Path) -> None:
     store = store_of(config)
     for record in records:
-        if record.stage in ("dataset", "teacher", "train"):
+        if record.stage in ("dataset", "teacher", "train", "fss"):
             name = "dataset" if record.stage == "dataset" else f"checkpoints/{_model_name(record)}"
             _link_tree(store.folder(record), folder / name)
 
 
 def _model_name(record: StageRecord) -> str:
-    return "teacher" if record.stage == "teacher" else record.shard
+    return record.stage if record.stage in ("teacher", "fss") else record.shard
 
 
 def _link_tree(source: Path, target: Path) -> None:

@@ -10,8 +10,11 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from pipeline.classes import DATASETS as LABEL_MAPS
 from pipeline.classes import ClassSplit
 from pipeline.config import Config
+from pipeline.datasets import is_own, open_dataset
+from pipeline.datasets.own import Own
 from pipeline.errors import InputError
 
 PRESETS = Path(__file__).parent / "configs"
@@ -28,16 +31,23 @@ def load_config(source: str | None = None, overrides: Sequence[str] = ()) -> Con
         InputError: no such file, unknown key, wrong value, unknown dataset, fold or class.
     """
     tree = _read(source or "picto")
+    beside = Path(source).parent if source and source.endswith((".yaml", ".yml")) else Path()
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
             raise InputError(f"--set {override}: expected key=value, such as experiment.fold=1")
         _put(tree, key.strip(), _parse(value, f"--set {override}"))
+    _place_dataset(tree, beside)
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
         raise InputError(_sentence(error)) from error
-    split = ClassSplit.of(config.experiment.dataset, config.experiment.fold)
+    name, fold = config.experiment.dataset, config.experiment.fold
+    data, cache = Path(config.execution.data), Path(config.execution.output)
+    dataset = None if name == "picto" else open_dataset(name, data, cache)
+    if name not in LABEL_MAPS and not isinstance(dataset, Own):
+        return config  # its classes are told by its files, which are looked at when they are needed
+    split = dataset.split(fold) if isinstance(dataset, Own) else ClassSplit.of(name, fold)
     classes = config.experiment.prompts.classes
     if len(set(classes)) < len(classes):
         raise InputError(f"experiment.prompts.classes: got {', '.join(classes)}: name each class once")
@@ -63,6 +73,15 @@ def valid_keys(model: type[BaseModel] = Config, prefix: str = "") -> list[str]:
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             keys += valid_keys(field.annotation, f"{prefix}{name}.")
     return keys
+
+
+def _place_dataset(tree: dict[str, Any], beside: Path) -> None:
+    """Make the path of an own-classes YAML absolute; it is looked for beside the config, then in the working folder."""
+    experiment = tree.get("experiment")
+    name = experiment.get("dataset") if isinstance(experiment, dict) else None
+    if isinstance(experiment, dict) and isinstance(name, str) and is_own(name):
+        path = beside / name
+        experiment["dataset"] = str((path if path.exists() else Path(name)).resolve())
 
 
 def _read(source: str) -> dict[str, Any]:

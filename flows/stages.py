@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from flows import steps, wiring
-from flows.data import split_of, store_of
+from flows.data import split_of, store_of, vocabulary_of
 from flows.progress import tell
 from flows.steps import Step
 from pipeline.annotate import annotate, look_twice
@@ -25,13 +25,12 @@ from pipeline.store import Draft, StageRecord
 from pipeline.types import Floats, Sample
 from prompts.bank import PromptBank
 from prompts.build import class_prompt, grow_bank
-from prompts.vocabulary import load_vocabulary
 
 
 def write_prompts(config: Config, name: str) -> StageRecord:
     """Fill the prompt bank of a class."""
     settings = config.experiment.prompts
-    vocabulary = load_vocabulary(config.experiment.dataset)
+    vocabulary = vocabulary_of(config)
 
     def work(draft: Draft) -> None:
         if not settings.enabled:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.data import DataSets, read_supports, split_of, store_of, supports_content
+from flows.data import DataSets, read_supports, scored_places, split_of, store_of, supports_content, words_id
 from flows.weights import weights_id
-from pipeline.config import Config, Settings
+from pipeline.config import Config, LoopSettings, Settings
 from pipeline.generate import Order, plan_samples
 from pipeline.hashing import Recipe, hash_json
 from pipeline.store import StageRecord
@@ -30,6 +30,10 @@ _MODULES = {
 TEACHER_VERSION = 2
 FINAL_VERSION = 2
 SCORES_VERSION = 1
+FSS_VERSION = 1
+
+FSS_SCORE_SETTINGS = ("episodes", "seeds", "resolution")
+"""Settings of FSS that change its scores and not the model."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,10 @@ def prompts_step(config: Config, name: str) -> Step:
     settings = _chosen(config.experiment.prompts, without=("classes",))
     weights = weights_id(config.experiment.generate.model, "generator") if config.experiment.prompts.enabled else None
     recipe = _recipe("prompts", settings, weights=weights, seed=config.experiment.seed)
-    return Step("prompts", _slug(name), {**recipe, "inputs": {"class": name, "dataset": config.experiment.dataset}})
+    inputs = {"class": name, "dataset": split_of(config).dataset}
+    if words := words_id(config):
+        inputs["words"] = words
+    return Step("prompts", _slug(name), {**recipe, "inputs": inputs})
 
 
 def orders_of(config: Config, bank: StageRecord) -> list[Order]:
@@ -75,7 +82,7 @@ def images_steps(config: Config, bank: StageRecord) -> list[tuple[Step, list[Ord
 def teacher_step(config: Config, data: DataSets) -> Step:
     """The model that makes the first labels."""
     experiment = config.experiment
-    train = experiment.train.model_dump(include={"base_steps", "batch", "lr"})
+    train = {**experiment.train.model_dump(include={"base_steps", "batch", "lr"}), **_loop(experiment.train)}
     return Step("teacher", experiment.teacher.name, {
         "version": TEACHER_VERSION, "settings": {**experiment.teacher.model_dump(), **train}, "seed": experiment.seed,
         "weights": weights_id(experiment.teacher.backbone, "backbone"), "inputs": _real(config, data),
@@ -113,13 +120,15 @@ def dataset_step(config: Config, sharp: Sequence[StageRecord]) -> Step:
     return Step("dataset", _fold(config), {**_recipe("dataset", {}), "inputs": inputs})
 
 
-def train_step(config: Config, data: DataSets, teacher: StageRecord, dataset: StageRecord | None) -> Step:
-    """A final model, without or with the synthetic pictures."""
+def train_step(config: Config, data: DataSets, teacher: StageRecord, dataset: StageRecord | str | None) -> Step:
+    """A final model, without or with the synthetic pictures; those of elsewhere are given by their content."""
     experiment = config.experiment
-    settings = {**experiment.model.model_dump(), **experiment.train.model_dump(exclude={"base_steps"})}
+    plain = experiment.train.model_dump(exclude={"base_steps", *LoopSettings.model_fields})
+    settings = {**experiment.model.model_dump(), **plain, **_loop(experiment.train)}
     if dataset is None:
         settings = {k: v for k, v in settings.items() if not k.startswith("synthetic")}
-    inputs = {**_real(config, data), "teacher": teacher.content, "synthetic": dataset.content if dataset else None}
+    synthetic = dataset.content if isinstance(dataset, StageRecord) else dataset
+    inputs = {**_real(config, data), "teacher": teacher.content, "synthetic": synthetic}
     return Step("train", "after" if dataset else "before", {
         "version": FINAL_VERSION, "settings": settings, "weights": weights_id(experiment.model.backbone, "backbone"),
         "seed": experiment.seed, "inputs": inputs,
@@ -129,6 +138,8 @@ def train_step(config: Config, data: DataSets, teacher: StageRecord, dataset: St
 def scores_step(config: Config, data: DataSets, model: StageRecord, name: str) -> Step:
     """What a model reaches on the validation pictures."""
     inputs = {"model": model.content, "validation": data["validation"].content(), "split": _fold(config)}
+    if more := _protocol(config):
+        inputs |= {**more, "places": hash_json(scored_places(config))}
     return Step("scores", name, {"version": SCORES_VERSION, "inputs": inputs})
 
 
@@ -136,6 +147,28 @@ def matching_step(config: Config, data: DataSets) -> Step:
     """What plain prototype matching reaches on the validation pictures."""
     inputs = {"teacher": teacher_step(config, data).recipe, "validation": data["validation"].content()}
     return Step("scores", "matching", {"version": SCORES_VERSION, "inputs": inputs})
+
+
+def fss_step(config: Config, data: DataSets, backbone: str) -> Step:
+    """An FSS model, trained on episodes of base classes; ``backbone`` is its folder."""
+    experiment = config.experiment
+    settings = {k: v for k, v in experiment.fss.model_dump(mode="json").items() if k not in FSS_SCORE_SETTINGS}
+    inputs = {"base": data["base"].content(), "split": _fold(config)}
+    if experiment.fss.choose == "test":
+        inputs["test"] = data["validation"].content()
+    return Step("fss", experiment.model.name, {
+        "version": FSS_VERSION, "settings": {**experiment.model.model_dump(), **settings}, "shots": experiment.shots,
+        "weights": weights_id(backbone, "backbone"), "seed": experiment.seed, "inputs": inputs,
+    })  # fmt: skip
+
+
+def fss_scores_step(config: Config, data: DataSets, model: StageRecord) -> Step:
+    """What an FSS model reaches on the episodes of the novel classes."""
+    settings = config.experiment.fss.model_dump(mode="json", include={*FSS_SCORE_SETTINGS, "min_pixels", "side"})
+    inputs = {"model": model.content, "validation": data["validation"].content(), "split": _fold(config)}
+    return Step("scores", "fss", {
+        "version": SCORES_VERSION, "settings": settings, "shots": config.experiment.shots, "inputs": inputs,
+    })  # fmt: skip
 
 
 def read_prompts(folder: Path) -> list[Prompt]:
@@ -158,7 +191,19 @@ def _guides(config: Config, teacher: StageRecord) -> dict[str, str]:
 
 def _real(config: Config, data: DataSets) -> dict[str, str]:
     supports = supports_content(read_supports(config))
-    return {"base": data["base"].content(), "supports": supports, "split": _fold(config)}
+    return {"base": data["base"].content(), "supports": supports, "split": _fold(config), **_protocol(config)}
+
+
+def _protocol(config: Config) -> dict[str, str]:
+    """The GFSS protocol, where it is not that of the shards from before there were two."""
+    experiment = config.experiment
+    plain = experiment.dataset == "picto" and experiment.protocol == "gfss-diam"
+    return {} if plain else {"protocol": experiment.protocol}
+
+
+def _loop(settings: LoopSettings) -> dict[str, Any]:
+    """The settings of the training loop that differ from the defaults, so that shards from before stay known."""
+    return settings.model_dump(mode="json", include=set(LoopSettings.model_fields), exclude_defaults=True)
 
 
 def _fold(config: Config) -> str:

@@ -45,7 +45,8 @@ def synthesize(config: Config, until: str = "scores") -> list[StageRecord]:
     dataset = tasks.assemble.submit(config, sharp) if sharp and "dataset" in wanted else None
     after = tasks.train_final.submit(config, data, teacher, dataset) if dataset and before else None
 
-    models = {"teacher": teacher, "before": before, "after": after} if "scores" in wanted else {}
+    scored = "scores" in wanted and "validation" in data
+    models = {"teacher": teacher, "before": before, "after": after} if scored else {}
     scores = [tasks.score.submit(config, data, model, name) for name, model in models.items() if model]
     singles = [f for f in (teacher, dataset, before, after) if f]
     records = [f.result() for f in (*banks, *images, *first, *sharp, *singles, *scores)]

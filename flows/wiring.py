@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.data import read_supports, store_of
+from flows.data import read_supports, store_of, vocabulary_of
 from flows.weights import resolve
 from pipeline.annotate import look_twice
 from pipeline.config import Config
@@ -16,7 +16,6 @@ from pipeline.prototypes import centred, support_prototype
 from pipeline.store import StageRecord
 from pipeline.types import BoundaryRefiner, Floats, ImageGenerator, Picture, Teacher
 from prompts.agents import GrammarAgent, PromptAgent, TextEncoder
-from prompts.vocabulary import load_vocabulary
 
 if TYPE_CHECKING:
     from pipeline.backends.stable_diffusion import DiffusionGenerator
@@ -33,7 +32,7 @@ def device_of(config: Config) -> str:
 
 def agent_of(config: Config) -> PromptAgent:
     """Give who proposes prompts."""
-    return GrammarAgent(load_vocabulary(config.experiment.dataset), config.experiment.seed)
+    return GrammarAgent(vocabulary_of(config), config.experiment.seed)
 
 
 def encoder_of(config: Config) -> TextEncoder:
@@ -133,15 +132,6 @@ def load_backbone(folder: str) -> Any:
 
 
 def _folder(place: str) -> str:
-    """Give the folder of a model that may be on the hub; it is downloaded unless HF_HUB_OFFLINE is set."""
-    if Path(place).exists():
-        return place
-    from huggingface_hub import snapshot_download
+    from fss_models.hub import fetch
 
-    try:
-        return str(snapshot_download(place))
-    except Exception as error:  # the hub's client raises many classes
-        raise InputError(
-            f"{place} is neither a folder nor could it be fetched from the hub ({type(error).__name__}): "
-            "download it and give its folder"
-        ) from error
+    return str(fetch(place))

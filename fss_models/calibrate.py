@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from fss_models.augment import as_tensors
 from fss_models.batches import Batch
-from fss_models.data import Labelled, as_tensors
+from fss_models.data import Labelled
 from fss_models.gfss import GfssModel
 from fss_models.layers import resize, resize_labels
 from fss_models.randomness import numpy_rng
@@ -26,7 +27,7 @@ MIN_PIXELS, MIN_SUPPORT_PIXELS = 60, 160
 
 
 @torch.no_grad()
-def fit_on_held_out(model: GfssModel, base: Labelled, novel: int, seed: int) -> None:
+def fit_on_held_out(model: GfssModel, base: Labelled, novel: int, seed: int, side: int = 0) -> None:
     """Fit the fusion on base classes that are held out in turn: their outputs of the base learner are taken away.
 
     At one shot there are no other pictures to fit it on. Source: DESIGN of the project, section 8.
@@ -36,6 +37,7 @@ def fit_on_held_out(model: GfssModel, base: Labelled, novel: int, seed: int) -> 
         base: base pictures.
         novel: how many classes to hold out at a time, as many as there are novel ones; at most half of the base.
         seed: of the draws.
+        side: of the squares that pictures are fitted to; 0 leaves pictures of one size as they are.
     """
     model.eval()
     classes, device = model.config.base, model.fusion.offsets.device
@@ -47,10 +49,10 @@ def fit_on_held_out(model: GfssModel, base: Labelled, novel: int, seed: int) -> 
         supports = [_pick(base.counts[:, k], MIN_SUPPORT_PIXELS, rng) for k in held]
         queries = [_pick(base.counts[:, k], MIN_PIXELS, rng) for k in held]
         queries += rng.integers(0, len(base), EXTRA).tolist()
-        pictures, labels = as_tensors(base, supports, device)
+        pictures, labels = as_tensors(base, supports, device, side)
         wanted = torch.from_numpy(held).to(device)[:, None, None]
         code = model.encode(pictures[:, None], (labels == wanted)[:, None])
-        pictures, labels = as_tensors(base, queries, device)
+        pictures, labels = as_tensors(base, queries, device, side)
         levels = model.backbone(pictures)
         kept = [k for k in range(1 + classes) if k not in held]
         place = torch.full((256,), IGNORE, device=device)  # the held-out classes come last, where novel ones are

@@ -1,14 +1,15 @@
-"""Labelled pictures: VOC folders and arrays, how they are varied, and how one is laid over another.
+"""Labelled pictures: those of data sets and arrays, how they are varied, and how one is laid over another.
 
 Labels are split ids (`pipeline.classes.ClassSplit`): 0 background, 1..B base, B+1..B+N novel, 255 ignore.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,9 +17,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.classes import BACKGROUND, IGNORE, ClassSplit
-from pipeline.errors import InputError
-from pipeline.images import read_pair
-from pipeline.types import LabelMap, Picture, Support
+from pipeline.datasets.pictures import Pictures, count_pixels, read_split
+from pipeline.types import LabelMap, Picture
+
+DECODED = 64 << 20
+"""Bytes of decoded pictures that a set keeps: all of picto's, a few hundred photographs."""
 
 
 class Labelled(Protocol):
@@ -59,85 +62,103 @@ class Arrays:
         return self.pictures[index], self.labels[index]
 
 
-class VocFolder:
-    """A folder in VOC layout, read into memory once.
+class Columns:
+    """The table of counts, int (N, L), of one-class items, of which each row has one entry: it may be a million long.
 
-    ``JPEGImages/<id>.jpg`` (or .png), ``SegmentationClassAug/<id>.png`` with dataset ids,
-    ``ImageSets/Segmentation/<listing>.txt``.
+    Answers what samplers ask of the table: ``[rows]``, ``[:, label]``, ``[:, labels]``, ``>=``, ``any(1)``, ``sum(0)``.
 
     Args:
-        folder: the folder.
+        labels: int (N,), the column of each row's entry; -1 is none.
+        pixels: int or bool (N,), the entries.
+        count: L.
+    """
+
+    def __init__(self, labels: np.ndarray, pixels: np.ndarray, count: int) -> None:
+        self.labels, self.pixels, self.shape = labels, pixels, (len(labels), count)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, place: Any) -> Any:
+        """Give a row (L,), a column (n,), or some rows and columns as a table again."""
+        rows, columns = place if isinstance(place, tuple) else (place, None)
+        labels, pixels = self.labels[rows], self.pixels[rows]
+        if columns is None:
+            if np.ndim(labels):
+                return Columns(labels, pixels, self.shape[1])
+            return np.where(np.arange(self.shape[1]) == labels, pixels, 0)
+        if np.ndim(columns) == 0:
+            return np.where(labels == columns, pixels, pixels.dtype.type(0))
+        moved = np.full(self.shape[1] + 1, -1)
+        moved[list(columns)] = np.arange(len(columns))
+        return Columns(moved[labels], np.where(moved[labels] >= 0, pixels, 0), len(columns))
+
+    def __ge__(self, least: int) -> Columns:
+        return Columns(self.labels, (self.pixels >= least) & (self.labels >= 0), self.shape[1])
+
+    def any(self, axis: int) -> np.ndarray:
+        """Say for each row (axis 1) whether its entry is not 0."""
+        return self.pixels.astype(bool) if axis == 1 else self.sum(0) > 0
+
+    def sum(self, axis: int) -> np.ndarray:
+        """Add up every column (axis 0) or row (axis 1)."""
+        if axis == 1:
+            return self.pixels.astype(np.int64)
+        here = self.labels >= 0
+        return np.bincount(self.labels[here], self.pixels[here], self.shape[1]).astype(np.int64)
+
+
+class SplitPictures:
+    """Pictures of a data set in split ids, read when they are asked for; the latest stay decoded.
+
+    Args:
+        pictures: of the data set.
         split: turns dataset ids into split ids.
-        listing: name of the list; None takes the only one there is.
         hide_novel: novel pixels become background, as base training must see them.
+        cache: folder that keeps the counted pixels; None counts anew.
+
+    Attributes:
+        counts: pixels of each label in each picture, int (N, L), or `Columns` for one-class items.
 
     Raises:
-        InputError: a missing list, picture or mask, or a mask that does not fit.
+        InputError: a picture or mask is missing, or does not fit.
     """
 
     def __init__(
-        self, folder: str | Path, split: ClassSplit, listing: str | None = None, *, hide_novel: bool = False
+        self, pictures: Pictures, split: ClassSplit, *, hide_novel: bool = False, cache: Path | None = None
     ) -> None:
-        self.folder, self.split = Path(folder), split
-        self.ids = self._listed(listing)
-        novel = list(split.novel_ids)
-        self._items = []
-        for id_ in self.ids:
-            picture, labels = self._read(id_)
-            if hide_novel:
-                labels = np.where(np.isin(labels, novel), np.uint8(BACKGROUND), labels)
-            self._items.append((picture, labels))
-        self.counts = np.stack([np.bincount(y.ravel(), minlength=256)[: len(split.names)] for _, y in self._items])
+        self.pictures, self.split = pictures, split
+        self._hidden = list(split.novel_ids) if hide_novel else []
+        self._latest: OrderedDict[int, tuple[Picture, LabelMap]] = OrderedDict()
+        self._bytes = 0
+        self.counts: Any  # Columns answers counts[rows, label] as the array would
+        counts = count_pixels(pictures, split, cache)
+        if pictures.classes is not None:
+            self.counts = Columns(split.split_ids[pictures.classes], counts, len(split.names))
+            return
+        self.counts = np.zeros((len(counts), len(split.names)), dtype=np.int64)
+        here = split.split_ids != IGNORE
+        self.counts[:, split.split_ids[here]] = counts[:, here]
+        self.counts[:, BACKGROUND] += self.counts[:, self._hidden].sum(1)
+        self.counts[:, self._hidden] = 0
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self.pictures.ids)
 
     def __getitem__(self, index: int) -> tuple[Picture, LabelMap]:
-        return self._items[index]
-
-    def _listed(self, listing: str | None) -> list[str]:
-        lists = sorted((self.folder / "ImageSets" / "Segmentation").glob("*.txt"))
-        names = [path.stem for path in lists]
-        if listing is None and len(names) == 1:
-            listing = names[0]
-        if listing not in names:
-            raise InputError(
-                f"{self.folder} has the lists {', '.join(names) or '(none)'}, not {listing!r}: expected "
-                "ImageSets/Segmentation/<list>.txt"
-            )
-        ids = lists[names.index(listing)].read_text().split()
-        if not ids:
-            raise InputError(f"the list {listing} of {self.folder} is empty: expected one picture id a line")
-        return ids
-
-    def _read(self, id_: str) -> tuple[Picture, LabelMap]:
-        picture = self.folder / "JPEGImages" / f"{id_}.jpg"
-        mask = self.folder / "SegmentationClassAug" / f"{id_}.png"
-        return read_pair(picture if picture.exists() else picture.with_suffix(".png"), mask, self.split)
-
-
-def supports_of(folder: VocFolder, shots: int) -> list[Support]:
-    """Take the first K pictures of each novel class from a folder of supports, in the order of the list.
-
-    Raises:
-        InputError: a novel class has fewer than K pictures.
-    """
-    supports = []
-    for label in folder.split.novel_ids:
-        name = folder.split.names[label]
-        found = np.flatnonzero(folder.counts[:, label])[:shots]
-        if len(found) < shots:
-            raise InputError(f"{folder.folder} has {len(found)} supports of {name}: expected {shots}")
-        items = [folder[int(i)] for i in found]
-        supports.append(Support(name, tuple(p for p, _ in items), tuple(y == label for _, y in items)))
-    return supports
-
-
-def as_tensors(data: Labelled, places: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Give some items of a set: pictures float (B, 3, H, W) in 0..1 and labels uint8 (B, H, W)."""
-    items = [data[i] for i in places]
-    pictures = torch.from_numpy(np.stack([p for p, _ in items])).to(device).permute(0, 3, 1, 2).float() / 255
-    return pictures, torch.from_numpy(np.stack([y for _, y in items])).to(device)
+        """Give a picture uint8 RGB (H, W, 3) and its labels (H, W), uint8, or uint16 where L > 255."""
+        if index in self._latest:
+            self._latest.move_to_end(index)
+            return self._latest[index]
+        picture, labels = read_split(self.pictures, index, self.split)
+        if self._hidden:
+            labels = np.where(np.isin(labels, self._hidden), labels.dtype.type(BACKGROUND), labels)
+        self._latest[index] = picture, labels
+        self._bytes += picture.nbytes + labels.nbytes
+        while self._bytes > DECODED and len(self._latest) > 1:
+            _, (old, gone) = self._latest.popitem(last=False)
+            self._bytes -= old.nbytes + gone.nbytes
+        return picture, labels
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from fss_models.data import Labelled
 from fss_models.randomness import numpy_rng
 from pipeline.errors import InputError
+from pipeline.types import LabelMap, Picture
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class Episode:
 
 
 class EpisodeSampler:
-    """Draws episodes: first the class, then the pictures that show enough of it.
+    """Draws episodes.
 
     Args:
         counts: pixels of each label in each picture, int (N, L).
@@ -28,15 +32,18 @@ class EpisodeSampler:
         shots: K supports, all different and none the query.
         min_pixels: a picture counts for a class from so many pixels on.
         seed: names the stream of episodes.
+        first: "class" draws the class, then pictures of it, so that all classes are equally frequent; "picture" draws
+            the query, then one of its classes, as the published FSS protocol does (systems.md 2).
 
     Raises:
         InputError: a class has fewer than K + 1 pictures.
     """
 
     def __init__(
-        self, counts: np.ndarray, labels: tuple[int, ...], *, shots: int = 1, min_pixels: int = 60, seed: int = 0
+        self, counts: np.ndarray, labels: Sequence[int], *, shots: int = 1, min_pixels: int = 60, seed: int = 0,
+        first: Literal["class", "picture"] = "class",
     ) -> None:
-        self.shots, self.seed, self.labels = shots, seed, labels
+        self.shots, self.seed, self.labels, self.first = shots, seed, tuple(labels), first
         self._pictures = {label: np.flatnonzero(counts[:, label] >= min_pixels) for label in labels}
         for label, found in self._pictures.items():
             if len(found) <= shots:
@@ -44,10 +51,46 @@ class EpisodeSampler:
                     f"label {label} has {len(found)} pictures of at least {min_pixels} pixels: "
                     f"{shots}-shot episodes need {shots + 1}; add pictures or lower the number of shots"
                 )
+        self._shown = counts[:, list(self.labels)] >= min_pixels
+        self._queries = np.flatnonzero(self._shown.any(1))
 
     def draw(self, index: int) -> Episode:
         """Give the episode with this index."""
         rng = numpy_rng(self.seed, "episode", index)
-        label = int(rng.choice(np.array(self.labels)))
-        chosen = rng.choice(self._pictures[label], self.shots + 1, replace=False)
-        return Episode(label, int(chosen[0]), tuple(int(i) for i in chosen[1:]))
+        if self.first == "class":
+            label = int(rng.choice(np.array(self.labels)))
+            chosen = rng.choice(self._pictures[label], self.shots + 1, replace=False)
+            return Episode(label, int(chosen[0]), tuple(int(i) for i in chosen[1:]))
+        query = int(rng.choice(self._queries))
+        label = self.labels[int(rng.choice(np.flatnonzero(self._shown[query])))]
+        others = self._pictures[label]
+        chosen = rng.choice(others[others != query], self.shots, replace=False)
+        return Episode(label, query, tuple(int(i) for i in chosen))
+
+
+class Subset:
+    """Some pictures of a labelled set, as a labelled set.
+
+    Args:
+        data: the whole set.
+        places: which pictures, in this order.
+    """
+
+    def __init__(self, data: Labelled, places: Iterable[int]) -> None:
+        self._data, self._places = data, [int(i) for i in places]
+        self.counts = data.counts[self._places]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> tuple[Picture, LabelMap]:
+        return self._data[self._places[index]]
+
+
+def without_classes(data: Labelled, labels: Sequence[int]) -> Subset:
+    """Leave out every picture that shows a single pixel of these labels.
+
+    FSS models train on base classes only, and a novel thing in the background would be taught as background.
+    Source: systems.md 2, ``filter_intersection``.
+    """
+    return Subset(data, np.flatnonzero(~data.counts[:, list(labels)].any(1)))

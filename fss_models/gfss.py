@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fss_models.augment import as_tensors
 from fss_models.backbones import Backbone, Levels
 from fss_models.base_learner import BaseLearner
-from fss_models.cam import own_class, xgrad_cam
+from fss_models.data import Arrays
+from fss_models.fss import trainable_state
 from fss_models.fusion import Fusion
-from fss_models.iir import IIR, Seen, SupportCode
+from fss_models.hub import Pretrained, read_config, read_weights, write_model
+from fss_models.iir import IIR, Compat, SupportCode, preset
 from fss_models.layers import resize
 from fss_models.randomness import seeded
-from pipeline.errors import InputError, cause_of
+from fss_models.seen import Seen, see_queries, see_supports
+from pipeline.errors import InputError
 from pipeline.types import Support
-
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
 class GfssConfig(BaseModel):
@@ -47,7 +46,7 @@ class GfssConfig(BaseModel):
     seed: int = Field(0, ge=0, description="of the initial weights")
 
 
-class GfssModel(nn.Module):
+class GfssModel(Pretrained, nn.Module):
     """The whole network: one distribution over 1 + B + N labels for each pixel.
 
     Args:
@@ -67,34 +66,46 @@ class GfssModel(nn.Module):
         channels = self.backbone.channels
         with seeded(config.seed, "initial weights"):
             self.base_learner = BaseLearner(channels, 1 + config.base + config.novel, dim=config.base_dim)
+            # in GFSS most classes are absent from a picture: hence the similarities, and features of one scale
             self.decoder = IIR(
-                channels[1] + channels[2], channels[3], shots=config.shots, dim=config.dim, blocks=config.blocks,
-                feature_dropout=config.feature_dropout, train_projection=config.train_projection,
-            )
+                channels[1] + channels[2], channels[3], preset(config.name), shots=config.shots, dim=config.dim,
+                blocks=config.blocks, feature_dropout=config.feature_dropout, standardise=True, similarities=True,
+                compat=Compat(detached_input=not config.train_projection),
+            )  # fmt: skip
         self.fusion = Fusion(1 + config.base)
         self._supports: dict[str, Tensor] | None = None
         self._code: tuple[SupportCode, Tensor] | None = None
 
     # --- supports ---------------------------------------------------------------------------------------------
 
-    def set_supports(self, supports: Sequence[Support]) -> None:
+    def set_supports(self, supports: Sequence[Support], side: int = 0) -> None:
         """Take the supports of the N novel classes, in the order of their split ids.
 
+        Args:
+            supports: pictures of several sizes are fitted to squares.
+            side: of the squares; 0 leaves pictures of one size as they are, and takes the longest side of others.
+
         Raises:
-            InputError: classes with different numbers of shots, or pictures of different sizes.
+            InputError: classes with different numbers of shots.
         """
         counts = {len(s.pictures) for s in supports}
-        sizes = {p.shape for s in supports for p in s.pictures}
-        if len(counts) != 1 or len(sizes) != 1:
-            raise InputError(
-                f"supports with {sorted(counts)} pictures a class and sizes {sorted(sizes)}: "
-                "expected the same number and one size for all classes"
-            )
+        if len(counts) != 1:
+            raise InputError(f"supports with {sorted(counts)} pictures a class: expected the same number for all")
+        items = [(p, m) for s in supports for p, m in zip(s.pictures, s.masks, strict=True)]
+        flat = Arrays([p for p, _ in items], [m.astype(np.uint8) for _, m in items], 2)
+        pictures, masks = as_tensors(flat, range(len(items)), torch.device("cpu"), side)
+        pictures = (pictures * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+        shape = (len(supports), counts.pop())
         self._supports = {
-            "supports.pictures": torch.from_numpy(np.stack([np.stack(s.pictures) for s in supports])),
-            "supports.masks": torch.from_numpy(np.stack([np.stack(s.masks) for s in supports]).astype(np.uint8)),
+            "supports.pictures": pictures.unflatten(0, shape).contiguous(),
+            "supports.masks": (masks == 1).to(torch.uint8).unflatten(0, shape).contiguous(),
         }
         self._code = None
+
+    @property
+    def side(self) -> int:
+        """Longer side of the supports in pixels: the size at which the model knows things."""
+        return 0 if self._supports is None else max(self._supports["supports.pictures"].shape[2:4])
 
     @property
     def novel(self) -> int:
@@ -122,16 +133,11 @@ class GfssModel(nn.Module):
 
     def see_supports(self, levels: Levels, masks: Tensor) -> tuple[Seen, Tensor]:
         """Give what the decoder sees of supports, levels of N * S pictures, and their classes c* (N, S)."""
-        flat = masks.flatten(0, 1).float()
-        classes = own_class(self.backbone, levels.f3, flat)
-        f4 = self.backbone.top(levels.f3 * resize(flat[:, None], levels.f3.shape[-2:]))
-        cam = xgrad_cam(self.backbone, levels.f3, classes)
-        return Seen(levels.f2, levels.f3, f4, cam), classes.unflatten(0, masks.shape[:2])
+        return see_supports(self.backbone, levels, masks)
 
     def see_queries(self, levels: Levels, classes: Tensor) -> Seen:
         """Give what the decoder sees of P queries for the classes c* (P, S) of their supports."""
-        cams = [xgrad_cam(self.backbone, levels.f3, classes[:, s]) for s in range(classes.shape[1])]
-        return Seen(levels.f2, levels.f3, levels.f4, torch.stack(cams, 1))
+        return see_queries(self.backbone, levels, classes)
 
     # --- prediction -------------------------------------------------------------------------------------------
 
@@ -186,16 +192,11 @@ class GfssModel(nn.Module):
 
     def trainable_state(self) -> dict[str, Tensor]:
         """Give the weights without the frozen backbone's."""
-        return {k: v for k, v in self.state_dict().items() if not k.startswith("backbone.")}
+        return trainable_state(self)
 
     def save(self, folder: str | Path) -> None:
         """Write the weights, the supports and the config; the frozen backbone is named, not copied."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = {k: v.contiguous() for k, v in {**self.trainable_state(), **(self._supports or {})}.items()}
-        save_file(tensors, folder / WEIGHTS)
-        settings = {**self.config.model_dump(), "backbone_id": self.backbone.weights_id}
-        (folder / CONFIG).write_text(json.dumps(settings, indent=2) + "\n")
+        write_model(folder, {**self.trainable_state(), **(self._supports or {})}, self.config, self.backbone)
 
     @classmethod
     def load(cls, folder: str | Path, backbone: Backbone | None = None) -> GfssModel:
@@ -206,41 +207,7 @@ class GfssModel(nn.Module):
                 shape, or the backbone has changed since.
         """
         folder = Path(folder)
-        if not (folder / CONFIG).exists() or not (folder / WEIGHTS).exists():
-            raise InputError(f"no model in {folder}: expected {CONFIG} and {WEIGHTS}, written by training")
-        config, expected = _read_config(folder / CONFIG)
+        config, expected = read_config(folder, GfssConfig)
         model = cls(config, backbone)
-        if model.backbone.weights_id != expected:
-            raise InputError(
-                f"the backbone in {model.config.backbone} is not the one that {folder} was trained with: train again"
-            )
-        try:
-            tensors = load_file(folder / WEIGHTS)
-        except SafetensorError as error:
-            raise InputError(f"{folder / WEIGHTS} cannot be read ({cause_of(error)}): train again") from error
-        supports = {k: tensors.pop(k) for k in list(tensors) if k.startswith("supports.")}
-        try:
-            missing = model.load_state_dict(tensors, strict=False)
-        except RuntimeError as error:
-            raise InputError(f"weights in {folder} do not fit its {CONFIG}: train again") from error
-        if missing.unexpected_keys or any(not k.startswith("backbone.") for k in missing.missing_keys):
-            raise InputError(f"weights in {folder} are not those of {model.config.name}: train again")
-        model._supports = supports or None
+        model._supports = read_weights(folder, model, expected) or None
         return model.eval()
-
-
-def _read_config(path: Path) -> tuple[GfssConfig, str]:
-    """Read what `GfssModel.save` wrote: the config and the id of its backbone's weights."""
-    known = {*GfssConfig.model_fields, "backbone_id"}
-    try:
-        settings = json.loads(path.read_text())
-        if odd := sorted(known ^ set(settings)):
-            raise InputError(
-                f"{path} was written by another version (unknown or missing: {', '.join(odd)}): train the model again"
-            )
-        return GfssConfig(**{k: v for k, v in settings.items() if k != "backbone_id"}), settings["backbone_id"]
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{path} holds {first['loc'][0]} = {first['input']!r}: train the model again") from error
-    except ValueError as error:
-        raise InputError(f"{path} is no JSON ({cause_of(error)}): train the model again") from error

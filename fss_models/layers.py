@@ -68,3 +68,8 @@ def rate_factor(step: int, steps: int, warm: float = 0.05, hold: float = 0.4) ->
     if done < warm:
         return done / warm
     return 1.0 if done <= hold else 0.5 * (1 + math.cos(math.pi * (done - hold) / (1 - hold)))
+
+
+def poly_factor(step: int, steps: int, power: float = 0.9) -> float:
+    """Rate factor of a step: (1 - step / steps) ** power. Source: the published recipes, systems.md 5.7."""
+    return (1 - step / max(steps, 1)) ** power

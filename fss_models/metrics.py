@@ -76,9 +76,13 @@ class ForegroundScores:
         self._classes.setdefault(label, np.zeros(2))
         self._classes[label] += areas[1]
 
-    def scores(self) -> dict[str, float]:
+    def per_class(self) -> dict[int, float]:
+        """Give the IoU of every class that had an episode, in the order of their ids."""
+        return {label: float(both / max(either, 1)) for label, (both, either) in sorted(self._classes.items())}
+
+    def scores(self) -> dict[str, Any]:
         """Give ``miou`` (mean over classes) and ``fb_iou`` (mean of background and foreground)."""
-        ious = [both / max(either, 1) for both, either in self._classes.values()]
+        ious = list(self.per_class().values())
         return {
             "miou": float(np.mean(ious)) if ious else 0.0,
             "fb_iou": float((self._binary[:, 0] / np.maximum(self._binary[:, 1], 1)).mean()),

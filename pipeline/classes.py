@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -21,7 +22,18 @@ PASCAL = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
     "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )
-DATASETS: Mapping[str, tuple[str, ...]] = {"picto": PICTO, "pascal": PASCAL}
+COCO = (
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
+    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant",
+    "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard",
+    "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle",
+    "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich", "orange", "broccoli",
+    "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant", "bed", "dining table", "toilet",
+    "tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven", "toaster", "sink",
+    "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
+)
+"""In the official order; the category ids of the annotation files have gaps, these are counted from 1."""
+DATASETS: Mapping[str, tuple[str, ...]] = {"picto": PICTO, "pascal": PASCAL, "coco": COCO, "coco2017": COCO}
 """Dataset -> its class names; the dataset id of a class is its place in the list, counted from 1."""
 
 FOLDS = 4
@@ -31,8 +43,8 @@ FOLDS = 4
 class ClassSplit:
     """Which classes are base and which novel; the only place that knows label ids.
 
-    Split ids: 0 background, 1..B base, B+1..B+N novel, 255 ignore. Dataset ids: 0, 1..20 in the dataset's own order,
-    255.
+    Split ids: 0 background, 1..B base, B+1..B+N novel, 255 ignore. Dataset ids: 0, 1..C in the dataset's own order,
+    255. A data set of more than 254 classes has one-class masks only; its split ids leave 255 out.
 
     Attributes:
         dataset: name of the dataset.
@@ -50,34 +62,51 @@ class ClassSplit:
 
     @classmethod
     def of(cls, dataset: str, fold: int) -> ClassSplit:
-        """Give the split of a known dataset: fold i holds out classes 5i+1 to 5i+5.
+        """Give the split of a known dataset.
+
+        PASCAL-5i and picto-5i: fold i holds out classes 5i+1 to 5i+5; folds 10 and 11 are those of PASCAL-10i.
+        COCO-20i: the interleaved folds, i holds out i+1, i+5, ..., i+77. Source: systems.md section 1.
 
         Raises:
             InputError: unknown dataset or fold.
         """
         if dataset not in DATASETS:
             raise InputError(f"unknown dataset {dataset!r}: expected one of {', '.join(DATASETS)}{_nearest(dataset)}")
-        if fold not in range(FOLDS):
-            raise InputError(f"fold {fold} of {dataset} does not exist: choose 0, 1, 2 or 3")
         names = DATASETS[dataset]
-        size = len(names) // FOLDS
-        novel = names[fold * size : (fold + 1) * size]
-        return cls(dataset, fold, tuple(n for n in names if n not in novel), novel, names)
+        novel = {i: names[i::FOLDS] if names is COCO else names[5 * i : 5 * i + 5] for i in range(FOLDS)}
+        if dataset == "pascal":
+            novel |= {10: names[:10], 11: names[10:]}
+        return cls.holding_out(dataset, fold, names, novel)
+
+    @classmethod
+    def holding_out(
+        cls, dataset: str, fold: int, names: tuple[str, ...], novel: Mapping[int, tuple[str, ...]]
+    ) -> ClassSplit:
+        """Give the split whose base classes are all but the novel ones of a fold.
+
+        Raises:
+            InputError: no such fold.
+        """
+        if fold not in novel:
+            raise InputError(f"fold {fold} of {dataset} does not exist: choose {_listed(novel)}")
+        held = set(novel[fold])
+        return cls(dataset, fold, tuple(n for n in names if n not in held), novel[fold], names)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names by split id, starting with "background"."""
-        return ("background", *self.base, *self.novel)
+        names = ("background", *self.base, *self.novel)
+        return names if len(names) <= IGNORE else (*names[:IGNORE], "(ignore)", *names[IGNORE:])
 
     @property
-    def base_ids(self) -> range:
+    def base_ids(self) -> tuple[int, ...]:
         """Split ids of the base classes."""
-        return range(1, 1 + len(self.base))
+        return self._ids()[: len(self.base)]
 
     @property
-    def novel_ids(self) -> range:
+    def novel_ids(self) -> tuple[int, ...]:
         """Split ids of the novel classes."""
-        return range(1 + len(self.base), 1 + len(self.base) + len(self.novel))
+        return self._ids()[len(self.base) :]
 
     def id_of(self, name: str) -> int:
         """Give the split id of a class.
@@ -99,6 +128,17 @@ class ClassSplit:
         """
         return np.asarray(self._table(inverse=False)[self._checked(labels, len(self.all_names), "dataset")])
 
+    def check(self, labels: np.ndarray, where: str) -> None:
+        """Look that a mask, uint8 (H, W), holds dataset ids alone.
+
+        Raises:
+            InputError: it does not; ``where`` names it.
+        """
+        try:
+            self._checked(labels, len(self.all_names), "dataset")
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
+
     def to_dataset(self, labels: np.ndarray) -> np.ndarray:
         """Turn split ids, uint8 (H, W), into dataset ids.
 
@@ -107,13 +147,38 @@ class ClassSplit:
         """
         return np.asarray(self._table(inverse=True)[self._checked(labels, len(self.names) - 1, "split")])
 
-    def _table(self, *, inverse: bool) -> np.ndarray:
-        table = np.full(256, IGNORE, dtype=np.uint8)
+    def one_class(self, mask: np.ndarray, dataset_id: int) -> np.ndarray:
+        """Turn a mask of one class, uint8 (H, W) with 1 on the class and 255 on ignored pixels, into split ids.
+
+        Returns:
+            uint8 (H, W), or uint16 where the split has more ids than that.
+        """
+        label = int(self.split_ids[dataset_id])
+        wide = mask.astype(np.uint8 if len(self.names) <= IGNORE else np.uint16)
+        return np.where(mask == 1, wide.dtype.type(label), wide)
+
+    @cached_property
+    def split_ids(self) -> np.ndarray:
+        """Give the split id of every dataset id, int (C + 1,); 255 for classes that are neither base nor novel."""
+        table = np.full(len(self.all_names) + 1, IGNORE, dtype=np.int64)
         table[0] = BACKGROUND
-        for split_id, name in enumerate(self.names[1:], start=1):
-            dataset_id = self.all_names.index(name) + 1
-            table[split_id if inverse else dataset_id] = dataset_id if inverse else split_id
+        places = {name: place for place, name in enumerate(self.all_names, start=1)}
+        for split_id, name in zip(self._ids(), (*self.base, *self.novel), strict=True):
+            table[places[name]] = split_id
+        table.flags.writeable = False
         return table
+
+    def _table(self, *, inverse: bool) -> np.ndarray:
+        table, found = np.full(256, IGNORE, dtype=np.uint8), self.split_ids
+        if inverse:
+            table[found[found != IGNORE]] = np.flatnonzero(found != IGNORE)
+        else:
+            table[: len(found)] = found
+        return table
+
+    def _ids(self) -> tuple[int, ...]:
+        count = len(self.base) + len(self.novel)
+        return tuple(i for i in range(1, count + 2) if i != IGNORE)[:count]
 
     def _checked(self, labels: np.ndarray, largest: int, kind: str) -> np.ndarray:
         wrong = (labels > largest) & (labels != IGNORE)
@@ -124,6 +189,11 @@ class ClassSplit:
                 f"{self.dataset} are 0..{largest} and {IGNORE} for ignore; is it the mask of another dataset?"
             )
         return labels
+
+
+def _listed(folds: Iterable[int]) -> str:
+    *most, last = map(str, folds)
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 def _nearest(name: str) -> str:

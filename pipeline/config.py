@@ -79,11 +79,21 @@ class RefineSettings(Settings):
 class ModelSettings(Settings):
     """A segmentation model."""
 
-    name: Literal["iir"] = "iir"
+    name: Literal["iir", "i2r", "matching"] = Field("iir", description="matching: the reference of FSS, learns nothing")
     backbone: str = Field("picto", description="picto, or a transformers ResNet by folder or hub name")
 
 
-class TrainSettings(Settings):
+class LoopSettings(Settings):
+    """What every training has. Published values: systems.md 5.7."""
+
+    optimiser: Literal["muon", "sgd", "adamw"] = Field("muon", description="published: sgd, with lr 0.05")
+    schedule: Literal["hold", "poly"] = Field("hold", description="hold: warm-up, constant, cosine; published: poly")
+    precision: Literal["no", "bf16", "fp16"] = Field("no", description="of the trained parts; fp16 needs a GPU")
+    accumulate: int = Field(1, ge=1, le=1024, description="batches whose gradients make one step")
+    ema: float = Field(0, ge=0, lt=1, description="decay a step of the average of the weights; 0: no average")
+
+
+class TrainSettings(LoopSettings):
     """Training of the teacher and of the final model; picto's values were measured, see docs/log.md."""
 
     base_steps: int = Field(300, ge=1, description="steps of the teacher's base learner and decoder")
@@ -94,11 +104,42 @@ class TrainSettings(Settings):
     synthetic_weight: float = Field(0.5, ge=0, description="loss weight of synthetic pictures (w_syn)")
 
 
+class ModelOptions(BaseModel):
+    """Arguments of the chosen model's own class, such as ``blocks: 6``; the model refuses what it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class FssSettings(LoopSettings):
+    """Episodic training and evaluation. Source: systems.md 2 and 5.7; the defaults are picto's."""
+
+    steps: int = Field(400, ge=1, description="training steps")
+    batch: int = Field(8, ge=1, description="episodes a batch")
+    lr: float = Field(1e-2, gt=0, description="peak learning rate")
+    side: int = Field(0, ge=0, description="side of the squares in pixels, published: 473, 641; 0: as the pictures are")
+    augment: Literal["mild", "recipe", "photometric", "none"] = Field("mild", description="see fss_models.augment")
+    scale: tuple[float, float] = Field((0.9, 1.1), description="enlargement of recipe; COCO: 0.8 to 1.25")
+    min_pixels: int = Field(60, ge=1, description="a picture counts for a class from so many on; published: 2048")
+    choose: Literal["base", "test", "none"] = Field(
+        "base", description="the kept weights are best on episodes of base classes, on pictures left out of training; "
+        "of the test fold, as published; or the last ones"
+    )
+    choose_every: int = Field(100, ge=1, description="steps from one look at these episodes to the next")
+    choose_episodes: int = Field(100, ge=1, description="how many there are")
+    episodes: int = Field(1000, ge=1, description="episodes of a score a seed; published: 1000 PASCAL, 4000 COCO")
+    seeds: int = Field(5, ge=1, description="streams of episodes of a score: 0, 1, ...")
+    resolution: Literal["original", "network"] = Field("original", description="size at which pixels are counted")
+    options: ModelOptions = ModelOptions()
+
+
 class Experiment(Settings):
     """Everything that changes results."""
 
-    dataset: str = Field("picto", description="picto | pascal")
-    fold: int = Field(0, ge=0, le=3)
+    dataset: str = Field("picto", description="picto, a name of pipeline.datasets, or the path of an own-classes YAML")
+    fold: int = Field(0, ge=0, le=11, description="0 to 3; pascal also 10 and 11 (PASCAL-10i), lvis 0 to 9")
+    protocol: Literal["gfss-diam", "gfss-capl"] = Field(
+        "gfss-diam", description="which published GFSS convention holds, see pipeline.protocols"
+    )
     shots: int = Field(1, ge=1, le=100, description="support pictures a novel class (K)")
     seed: int = Field(0, ge=0)
     base_pictures: int = Field(1000, ge=1, description="base training scenes of picto")
@@ -112,6 +153,7 @@ class Experiment(Settings):
     teacher: ModelSettings = ModelSettings()
     model: ModelSettings = ModelSettings()
     train: TrainSettings = TrainSettings()
+    fss: FssSettings = FssSettings()
 
 
 class Execution(Settings):
@@ -121,7 +163,9 @@ class Execution(Settings):
     workers: int = Field(0, ge=0, le=1024, description="processes that share the shards; 0: two for picto, else one")
     threads: int = Field(1, ge=1, le=1024, description="CPU threads a process; may change the last bits of results")
     output: str = Field("outputs", description="folder of the store and the runs")
-    data: str = Field("data", description="folder of the data sets that are not drawn, such as VOC2012")
+    readers: int = Field(0, ge=0, le=1024, description="processes that prepare the batches of a training ahead")
+    tensorboard: bool = Field(False, description="write TensorBoard's files beside a training's checkpoints")
+    data: str = Field("data", description="folder of the data sets that are not drawn: VOC2012, COCO2014, ...")
 
 
 class Config(Settings):

@@ -12,6 +12,8 @@ from pipeline.classes import ClassSplit
 from pipeline.errors import InputError
 from pipeline.types import LabelMap, Picture
 
+_ORIENTATION = 0x0112
+"""Tag of EXIF; from 5 on height and width are exchanged."""
 _UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
@@ -23,6 +25,22 @@ def read_picture(path: Path) -> Picture:
     """
     with _opened(path, "picture") as image:
         return np.asarray(ImageOps.exif_transpose(image).convert("RGB"), dtype=np.uint8)
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Give height and width of a picture, turned upright, from its header.
+
+    Raises:
+        InputError: the file is missing or not a picture.
+    """
+    if not path.is_file():
+        raise InputError(_missing(path, "picture"))
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(_ORIENTATION, 1) >= 5
+            return (image.width, image.height) if turned else (image.height, image.width)
+    except _UNREADABLE as error:
+        raise InputError(_unreadable(path, "picture", error)) from error
 
 
 def read_labels(path: Path) -> LabelMap:
@@ -46,15 +64,24 @@ def read_pair(picture: Path, mask: Path, split: ClassSplit) -> tuple[Picture, La
         InputError: a file is missing or broken, their sizes differ, or the mask holds a foreign id.
     """
     pixels, labels = read_picture(picture), read_labels(mask)
-    if pixels.shape[:2] != labels.shape:
-        raise InputError(
-            f"{mask} is {labels.shape[1]}x{labels.shape[0]} but its picture {picture} is "
-            f"{pixels.shape[1]}x{pixels.shape[0]}: both must have the same size"
-        )
+    check_size(labels, pixels.shape[:2], str(mask), str(picture))
     try:
         return pixels, split.from_dataset(labels)
     except InputError as error:
         raise InputError(f"{mask}: {error}") from error
+
+
+def check_size(labels: LabelMap, size: tuple[int, ...], mask: str, picture: str) -> None:
+    """Look that a mask, (H, W), is as large as its picture of ``size`` (H, W).
+
+    Raises:
+        InputError: it is not; ``mask`` and ``picture`` name them.
+    """
+    if labels.shape != tuple(size):
+        raise InputError(
+            f"{mask} is {labels.shape[1]}x{labels.shape[0]} but its picture {picture} is "
+            f"{size[1]}x{size[0]}: both must have the same size"
+        )
 
 
 def write_picture(path: Path, picture: Picture, quality: int = 95) -> None:
@@ -96,13 +123,21 @@ def voc_palette() -> Picture:
 
 def _opened(path: Path, kind: str) -> Image.Image:
     if not path.is_file():
-        raise InputError(f"{kind} {path} does not exist: check the path or the file list that names it")
+        raise InputError(_missing(path, kind))
     try:
         image = Image.open(path)
         image.load()
     except _UNREADABLE as error:
-        raise InputError(f"{kind} {path} cannot be read ({error}): the file is damaged, get it anew") from error
+        raise InputError(_unreadable(path, kind, error)) from error
     return image
+
+
+def _missing(path: Path, kind: str) -> str:
+    return f"{kind} {path} does not exist: check the path or the file list that names it"
+
+
+def _unreadable(path: Path, kind: str, error: Exception) -> str:
+    return f"{kind} {path} cannot be read ({error}): the file is damaged, get it anew"
 
 
 def _save(image: Image.Image, path: Path, **options: Any) -> None:

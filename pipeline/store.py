@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import socket
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -184,6 +185,23 @@ class RunStore:
             partial.rename(folder)
             shutil.rmtree(draft.scratch, ignore_errors=True)
         return record
+
+    def follow(self, stage: str, shard: str, recipe: Recipe, work: Callable[[Draft], None] | None) -> StageRecord:
+        """Give the record of a shard that another process computes, for trainings that run in several processes.
+
+        Args:
+            stage: name of the stage.
+            shard: name of the shard.
+            recipe: as of `compute`.
+            work: the same work, whose outcome is thrown away but which the other process waits for; None only waits.
+        """
+        folder = self._folder(stage, shard, recipe)
+        if work is not None and not self.read(folder):
+            with tempfile.TemporaryDirectory() as nowhere:
+                work(Draft(Path(nowhere), folder.with_name(folder.name + ".scratch")))
+        while not (found := self.read(folder)):
+            time.sleep(0.2)
+        return found
 
     def lock(self, name: str) -> FileLock:
         """Give the lock of a name, to be used by ``with``; the system frees it when its process dies.

@@ -64,12 +64,14 @@ class Support:
         pictures: S pictures, uint8 RGB (H, W, 3).
         masks: S masks, bool (H, W), True on the class.
         prototype: unit vector (C,) in the teacher's feature space; None until `pipeline.prototypes` computed it.
+        labels: S label maps uint8 (H, W) of split ids with the base classes, where the protocol gives them.
     """
 
     name: str
     pictures: tuple[Picture, ...]
     masks: tuple[Mask, ...]
     prototype: Floats | None = None
+    labels: tuple[LabelMap, ...] | None = None
 
 
 class ImageGenerator(Protocol):

@@ -1,4 +1,4 @@
-"""The words of a dataset, read from ``vocabularies/<dataset>.yaml``: templates, attributes, classes, forbidden pairs.
+"""The words of a dataset, of ``vocabularies/<dataset>.yaml`` or ``any.yaml``: templates, attributes, classes, pairs.
 
 A template is a list of parts. A part names attributes in braces and is left out of the sentence when one of them is
 not said. ``{a}`` is the article of the next word, ``{thing}`` the kind or else the class's own noun, ``{one}`` and
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,20 +109,74 @@ class Vocabulary:
         return re.search(rf"\b(?:{words})\b", text, re.IGNORECASE) is not None
 
 
-def load_vocabulary(dataset: str) -> Vocabulary:
-    """Read the vocabulary of a dataset.
+def load_vocabulary(dataset: str, names: Sequence[str] = ()) -> Vocabulary:
+    """Read the vocabulary of a dataset; one without a file has the generic words for ``names``, if there are any.
 
     Raises:
         InputError: there is none, or its file is not a vocabulary.
     """
+    if not (_FOLDER / f"{dataset}.yaml").is_file() and names:
+        return own_vocabulary(dataset, names, {})
+    return _vocabulary(dataset, _raw(dataset), f"{dataset}.yaml")
+
+
+def own_vocabulary(dataset: str, names: Sequence[str], words: Mapping[str, Any]) -> Vocabulary:
+    """Give the generic vocabulary for some classes, with words of their own above it.
+
+    Args:
+        dataset: its name.
+        names: classes that need words; without own ones their name is the noun.
+        words: in the form of ``vocabularies/*.yaml``, every group optional. ``templates`` replace the generic ones and
+            drop its forbidden pairs, an attribute replaces the generic one of its name, ``classes`` and ``forbidden``
+            are added.
+
+    Raises:
+        InputError: a group, class or attribute is unknown, or of the wrong form.
+    """
+    raw = _raw("any")
+    if unknown := [key for key in words if key not in raw]:
+        raise InputError(f"unknown words {unknown[0]!r}: known are {', '.join(raw)}")
+    if "templates" in words:
+        raw |= {"attributes": {}, "forbidden": []}
+    given = dict(words)
+    try:
+        raw["attributes"] |= given.pop("attributes", None) or {}
+        raw["forbidden"] = [*raw["forbidden"], *(given.pop("forbidden", None) or [])]
+        own = given.pop("classes", None) or {}
+        raw |= {**given, "classes": {name: own.get(name) or {} for name in names}}
+        for name, entry in own.items():
+            _check_words(name, entry, names, raw["attributes"])
+    except (TypeError, AttributeError) as error:
+        raise InputError(f"the words are not of the expected form ({error}): compare them with picto.yaml") from error
+    return _vocabulary(dataset, raw, "the words")
+
+
+def _check_words(name: str, entry: Mapping[str, Any], names: Sequence[str], attributes: Mapping[str, Any]) -> None:
+    known = [*attributes, "one", "many", "also"]
+    for what, found, expected in [("class", [name], list(names)), (f"words of {name!r}:", [*entry], known)]:
+        for key in found:
+            if key not in expected:
+                near = difflib.get_close_matches(key, expected, 1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise InputError(f"unknown {what} {key!r}: expected one of {', '.join(expected)}{hint}")
+
+
+def _raw(dataset: str) -> dict[str, Any]:
     path = _FOLDER / f"{dataset}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in _FOLDER.glob("*.yaml")))
         raise InputError(f"there is no prompt vocabulary for {dataset!r}: the known ones are {known}")
     try:
-        return _parse(dataset, yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, TypeError, ValueError) as error:
         raise InputError(f"{path.name} is not a vocabulary ({error}): compare it with picto.yaml") from error
+
+
+def _vocabulary(dataset: str, raw: Mapping[str, Any], where: str) -> Vocabulary:
+    try:
+        return _parse(dataset, raw)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{where} is not a vocabulary ({error}): compare it with picto.yaml") from error
 
 
 def _parse(dataset: str, raw: Mapping[str, Any]) -> Vocabulary:

@@ -4,16 +4,17 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from flows.data import prepare_data, store_of
-from flows.evaluation import evaluate_run
+from flows.data import prepare_data, split_of, store_of
 from flows.learning import train_teacher_stage
 from flows.plan import make_plan
+from flows.predict import predict_files
 from flows.run import run
 from flows.settings import load_config
+from flows.standalone import evaluate_alone, train_alone
 from flows.steps import CHAIN, prompts_step, teacher_step
 from flows.wiring import backbone_path, load_model
 from pipeline.hashing import hash_files
-from pipeline.images import read_labels, read_picture
+from pipeline.images import read_labels, read_picture, write_picture
 
 SCORES = ("base_miou", "novel_miou", "mean_miou", "harmonic_miou")
 
@@ -172,11 +173,41 @@ def test_teacher_can_be_trained_again(trained, tmp_path):
 def test_evaluate_repeats_the_scores(finished):
     """The checkpoints of a run give its scores again, and prototype matching beside them if asked for."""
     _, folder, _ = finished
-    scores, again = json.loads((folder / "scores.json").read_text()), evaluate_run(folder, matching=True)
+    scores, again = json.loads((folder / "scores.json").read_text()), evaluate_alone(
+        folder, None, None, {}, shots=None, matching=True
+    )
     assert 0 <= again["matching"]["novel_miou"] <= 1
     assert "matching" not in scores
     for which in ("teacher", "before", "after"):
         assert np.allclose([scores[which][n] for n in SCORES], [again[which][n] for n in SCORES], atol=1e-6)
+
+
+def test_train_on_a_finished_run(finished):
+    """With --data RUN the model trains on base and the run's pictures: a run with all three models, found again."""
+    config, folder, _ = finished
+    alone = config.model_copy(
+        update={"experiment": config.experiment.model_copy(
+            update={"generate": config.experiment.generate.model_copy(update={"enabled": False})}
+        )}
+    )  # fmt: skip
+    found = train_alone(alone, "on", "gfss-diam", str(folder), Console(quiet=True))
+    scores, run_scores = (json.loads((f / "scores.json").read_text()) for f in (found, folder))
+    assert scores["before"] == run_scores["before"]
+    # the same pictures, steps and seed as in the run itself
+    assert scores["after"] == run_scores["after"]
+    assert train_alone(alone, "again", "gfss-diam", str(folder / "dataset"), Console(quiet=True)) == found
+
+
+def test_predict_with_a_finished_run(finished, tmp_path):
+    """The best model of a run labels a folder of pictures of any size with ids of the data set."""
+    _, folder, _ = finished
+    names = sorted((folder / "dataset" / "JPEGImages").iterdir())[:2]
+    write_picture(tmp_path / "in" / "a.png", read_picture(names[0])[:40, :50])
+    rows = predict_files(tmp_path / "in", folder, None, None, tmp_path / "out")
+    labels = read_labels(tmp_path / "out" / "labels" / "a.png")
+    assert labels.shape == (40, 50)
+    assert labels.max() <= 20
+    assert set(rows[0]["classes"]) == {split_of(finished[0]).all_names[i - 1] for i in np.unique(labels) if i}
 
 
 def _step(config):

@@ -99,6 +99,14 @@ def synthetic_set():
     return Arrays([p for p, _ in items], labels, 1 + BASE + NOVEL)
 
 
+@pytest.fixture(scope="session")
+def novel_set():
+    """Draw twelve pictures of the novel classes, higher than wide."""
+    rng = np.random.default_rng(8)
+    items = [draw(1 + BASE + i % NOVEL, rng) for i in range(12)]
+    return Arrays([p[:, :27] for p, _ in items], [y[:, :27] for _, y in items], 1 + BASE + NOVEL)
+
+
 @pytest.fixture
 def pictures():
     """Give two random pictures, float (2, 3, 32, 32)."""

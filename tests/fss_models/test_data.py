@@ -4,10 +4,11 @@ import torch
 from PIL import Image
 
 from fss_models.batches import FinalBatches, TeacherBatches
-from fss_models.data import MILD, STRONG, Arrays, VocFolder, lay_over, supports_of, vary
+from fss_models.data import MILD, STRONG, Arrays, Columns, SplitPictures, lay_over, vary
 from fss_models.episodes import EpisodeSampler
 from fss_models.randomness import numpy_rng
 from pipeline.classes import ClassSplit
+from pipeline.datasets.pascal import voc_folder
 from pipeline.errors import InputError
 
 
@@ -30,7 +31,7 @@ def voc(tmp_path):
 def test_folder_is_read_in_split_ids(voc):
     """Dataset ids become split ids and ignored pixels stay ignored."""
     split = ClassSplit.of("picto", 0)
-    data = VocFolder(voc, split)
+    data = SplitPictures(voc_folder(voc, "all"), split)
     assert len(data) == 3
     assert set(np.unique(data[2][1])) == {0, split.id_of("boat"), split.id_of("clock"), 255}
     assert data.counts[1, split.id_of("clock")] == 64
@@ -39,17 +40,10 @@ def test_folder_is_read_in_split_ids(voc):
 def test_novel_pixels_are_hidden_from_base_training(voc):
     """For base training novel things are background and base things stay."""
     split = ClassSplit.of("picto", 0)
-    data = VocFolder(voc, split, "all", hide_novel=True)
+    data = SplitPictures(voc_folder(voc, "all"), split, hide_novel=True)
     assert set(np.unique(data[0][1])) == {0}
     assert split.id_of("clock") in data[2][1]
     assert 255 in data[2][1]
-
-
-def test_supports_of_a_folder(voc):
-    """The first K pictures of each class become its support; too few are told."""
-    split = ClassSplit.of("picto", 0)
-    with pytest.raises(InputError, match="0 supports of bottle: expected 1"):
-        supports_of(VocFolder(voc, split), 1)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +52,8 @@ def test_supports_of_a_folder(voc):
         (lambda f: (f / "JPEGImages/p1.jpg").unlink(), "picture .*p1.* does not exist"),
         (lambda f: (f / "SegmentationClassAug/p1.png").unlink(), "mask .*p1.* does not exist"),
         (lambda f: (f / "SegmentationClassAug/p1.png").write_bytes(b"\x89PNG"), "p1.png cannot be read"),
-        (lambda f: (f / "ImageSets/Segmentation/all.txt").write_text(""), "list all .* is empty"),
+        (lambda f: (f / "ImageSets/Segmentation/all.txt").write_text(""), "list .*all.txt is empty"),
+        (lambda f: (f / "ImageSets/Segmentation/all.txt").write_text("p0\n../../up\n"), "names '../../up'"),
         (lambda f: Image.new("L", (3, 3)).save(f / "SegmentationClassAug/p0.png"), "p0.png is 3x3 but its picture"),
         (lambda f: Image.new("L", (20, 16), 77).save(f / "SegmentationClassAug/p0.png"), "p0.png: a mask holds id 77"),
     ],
@@ -67,7 +62,7 @@ def test_a_broken_folder_is_told_in_one_sentence(voc, spoil, message):
     """Missing, truncated or foreign files raise the user's error."""
     spoil(voc)
     with pytest.raises(InputError, match=message):
-        VocFolder(voc, ClassSplit.of("picto", 0))
+        SplitPictures(voc_folder(voc, "all"), ClassSplit.of("picto", 0))
 
 
 def test_varied_labels_follow_the_picture():
@@ -145,3 +140,64 @@ def test_share_of_synthetic_pictures(base_set, supports, synthetic_set, share):
     assert torch.equal(batch.synthetic, novel & bool(share))
     assert batch.hidden[~novel].all()
     assert (batch.labels == torch.cat([batch.episodes] * 2)[:, None, None]).flatten(1).any(1)[novel].all()
+
+
+class Few:
+    """Three pictures in memory, with a note of which were read."""
+
+    def __init__(self):
+        self.ids, self.classes, self.read = ("a", "b", "c"), None, []
+        self.labels = lambda index: np.full((4, 4), index, np.uint8)
+        self.size = lambda index: (4, 4)
+        self.where = lambda index: (self.ids[index], f"mask {self.ids[index]}")
+        self.areas = lambda: None
+
+    def picture(self, index):
+        """Read a picture."""
+        self.read.append(index)
+        return np.full((4, 4, 3), index, np.uint8)
+
+
+def test_pictures_are_read_lazily_and_the_latest_stay(monkeypatch):
+    """Making a set decodes no picture; what fits stays decoded, and the oldest goes first."""
+    monkeypatch.setattr("fss_models.data.DECODED", 2 * 64)
+    pictures = Few()
+    data = SplitPictures(pictures, ClassSplit.of("picto", 0))
+    assert (data.counts.sum(1) == 16).all()
+    assert pictures.read == []
+    for index in (0, 1, 0, 2, 0, 1):
+        assert (data[index][0] == index).all()
+    assert pictures.read == [0, 1, 2, 1]
+
+
+def test_hidden_labels_are_counted_as_background():
+    """The counts of a set that hides novel things are those of its labels."""
+    data = SplitPictures(Few(), ClassSplit.of("picto", 0), hide_novel=True)
+    for index in range(3):
+        assert (np.bincount(data[index][1].ravel(), minlength=21) == data.counts[index]).all()
+    assert data.counts[:, 0].tolist() == [16, 16, 16], "the dataset ids 1 and 2 are novel in fold 0"
+
+
+def test_columns_answer_as_the_table_would():
+    """The table of one-class items, and the full table, give the same to whatever a sampler asks."""
+    rng = np.random.default_rng(0)
+    labels, pixels = rng.integers(1, 7, 40), rng.integers(0, 9, 40)
+    full = np.zeros((40, 8), int)
+    full[np.arange(40), labels] = pixels
+    few = Columns(labels, pixels, 8)
+    rows = [3, 1, 4, 1, 5]
+    held = [2, 5, 7]
+    assert few.shape == full.shape
+    assert len(few) == 40
+    for label in range(8):
+        assert (few[:, label] == full[:, label]).all()
+        assert ((few >= 4)[:, label] == (full >= 4)[:, label]).all()
+        assert (few[rows][:, label] == full[rows][:, label]).all()
+    for place in range(40):
+        assert (few[place] == full[place]).all()
+        assert ((few[:, held] >= 2)[place] == (full[:, held] >= 2)[place]).all()
+    assert ((few >= 4).sum(0) == (full >= 4).sum(0)).all()
+    assert (few.sum(1) == full.sum(1)).all()
+    assert (few[:, held].any(1) == full[:, held].any(1)).all()
+    assert (few[:, held].any(0) == full[:, held].any(0)).all()
+    assert EpisodeSampler(few, (1, 3), min_pixels=2).draw(4) == EpisodeSampler(full, (1, 3), min_pixels=2).draw(4)

@@ -6,7 +6,8 @@ import torch
 
 from fss_models.data import Arrays
 from fss_models.evaluate import evaluate_gfss, prototype_matching
-from fss_models.train import Place, label_supports, train_final, train_teacher
+from fss_models.train import label_supports, train_final, train_teacher
+from fss_models.trainer import Place
 from pipeline.classes import ClassSplit
 from pipeline.config import TrainSettings
 
@@ -41,7 +42,7 @@ def test_same_seed_same_weights(base_set, supports, tiny_config, backbone, teach
 
 def test_resumed_run_equals_undisturbed(base_set, supports, tiny_config, backbone, tmp_path, monkeypatch, teacher):
     """Killed after step 3 with a checkpoint at 2 and resumed, the weights and the log are the undisturbed ones."""
-    monkeypatch.setattr("fss_models.train.SAVE_EVERY", 2)
+    monkeypatch.setattr("fss_models.trainer.SAVE_EVERY", 2)
 
     def kill(step, total, losses):
         if step == 3:

@@ -255,3 +255,23 @@ def test_record_is_small_readable_json(store):
     assert raw["content"] == record.content
     assert set(raw["versions"]) >= {"numpy", "pillow"}
     assert list(store.records()) == [record]
+
+
+def test_followers_work_along_and_write_nothing(store):
+    """A second process of one training does the same work, gets the first one's record, and leaves no file."""
+    from threading import Timer
+
+    drafts = []
+    recipe = {"version": 1}
+
+    def write(draft):
+        (draft.folder / "x").write_text("first")
+
+    later = Timer(0.5, lambda: store.compute("train", "a", recipe, write))
+    later.start()
+    record = store.follow("train", "a", recipe, drafts.append)
+    later.join()
+    assert record == store.find("train", "a", recipe)
+    assert drafts[0].scratch.name == f"a-{record.fingerprint}.scratch"
+    assert not drafts[0].folder.exists()
+    assert store.follow("train", "a", recipe, None) == record

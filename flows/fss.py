@@ -1,0 +1,140 @@
+"""Episodic FSS as stages of the store: a model trained on base classes, and its scores on the novel ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from flows import steps, wiring
+from flows.data import DataSets, labelled, prepare_data, split_of, store_of, validation_of
+from flows.learning import computed, keep_model, place_of
+from flows.progress import Board, LossTable, set_reporter, tell
+from flows.run import check_device, check_own, check_writable
+from flows.runs import write_run
+from pipeline.config import Config, FssSettings
+from pipeline.errors import InputError
+from pipeline.store import Draft, StageRecord
+
+
+def run_fss(config: Config, name: str, console: Console) -> Path:
+    """Train an FSS model, score it on the novel classes, and write the run's folder.
+
+    Killed and started again, it goes on from its last checkpoint.
+
+    Args:
+        config: of the run; ``experiment.model`` and ``experiment.fss`` say what is trained.
+        name: of the run's folder.
+        console: shows the progress.
+
+    Raises:
+        InputError: something that the user can mend.
+    """
+    check_device(config.execution.device)
+    check_own(config)
+    check_writable(Path(config.execution.output))
+    wiring.backbone_path(config.experiment.model.backbone)
+    with Board({"data": 3, "fss": 1, "scores": 1}, console) as board, LossTable(console):
+        set_reporter(board.show)
+        data = prepare_data(config)
+        classes = scored_classes(config, data)
+        records = [train_fss_stage(config, data)]
+        if classes:
+            records.append(score_fss_stage(config, data, records[0]))
+        set_reporter(None)
+    if left := [n for n in split_of(config).novel if n not in classes]:
+        wanted = config.experiment.shots + 1
+        console.print(f"not scored, for want of {wanted} validation pictures an episode: {', '.join(left)}")
+    return write_run(config, name, records)
+
+
+def scored_classes(config: Config, data: DataSets) -> dict[str, int]:
+    """Give the novel classes with enough validation pictures for an episode: name -> split id."""
+    if "validation" not in data:
+        return {}
+    split, experiment = split_of(config), config.experiment
+    pictures = (labelled(config, data["validation"]).counts >= experiment.fss.min_pixels).sum(0)
+    return {split.names[k]: k for k in split.novel_ids if pictures[k] > experiment.shots}
+
+
+def train_fss_stage(config: Config, data: DataSets) -> StageRecord:
+    """Train an FSS model on the base pictures that show no novel thing."""
+    experiment = config.experiment
+    backbone = wiring.backbone_path(experiment.model.backbone)
+    step = steps.fss_step(config, data, backbone)
+
+    def work(draft: Draft) -> None:
+        from fss_models.fss import FssConfig, build_fss_model
+        from fss_models.train_fss import train_fss
+
+        network = FssConfig(
+            name=experiment.model.name, backbone=backbone, shots=experiment.shots, side=experiment.fss.side,
+            options=experiment.fss.options.model_dump(), seed=experiment.seed,
+        )  # fmt: skip
+        frozen = wiring.load_backbone(backbone)
+        if experiment.model.name == "matching":
+            keep_model(build_fss_model(network, frozen), draft)
+            return
+        test = labelled(config, validation_of(data)) if experiment.fss.choose == "test" else None
+        model = train_fss(
+            labelled(config, data["base"]), split_of(config), network, experiment.fss,
+            seed=experiment.seed, place=place_of(config, draft, step), backbone=frozen, test=test,
+        )  # fmt: skip
+        keep_model(model, draft)
+
+    return computed(config, step, work)
+
+
+def score_fss_stage(config: Config, data: DataSets, model: StageRecord) -> StageRecord:
+    """Score an FSS model on episodes of the novel classes."""
+    step = steps.fss_scores_step(config, data, model)
+
+    def work(draft: Draft) -> None:
+        scores = _scores(config, data, store_of(config).folder(model), config.experiment.shots)
+        (draft.folder / "scores.json").write_text(json.dumps(scores, indent=1, allow_nan=False))
+
+    return computed(config, step, work, together=False)
+
+
+def evaluate_fss_run(config: Config, folder: Path, shots: int | None, settings: FssSettings) -> dict[str, Any]:
+    """Score the FSS model of a run again, in the form of ``scores.json``.
+
+    Args:
+        config: of the run.
+        folder: of the run.
+        shots: supports an episode; those of training unless given.
+        settings: how many episodes and seeds, and at which resolution.
+
+    Raises:
+        InputError: the run holds no FSS model.
+    """
+    checkpoint = folder / "checkpoints" / "fss"
+    if not checkpoint.exists():
+        raise InputError(f"{folder} holds no FSS model: train one with syn4seg train --protocol fss")
+    experiment = config.experiment.model_copy(update={"fss": settings, "shots": shots or config.experiment.shots})
+    config = config.model_copy(update={"experiment": experiment})
+    told = {"dataset": split_of(config).dataset, **{k: getattr(experiment, k) for k in ("fold", "shots", "seed")}}
+    scores = _scores(config, prepare_data(config), checkpoint, experiment.shots)
+    return {**told, "protocol": "fss", "model": experiment.model.name, "fss": scores}
+
+
+def _scores(config: Config, data: DataSets, folder: Path, shots: int) -> dict[str, Any]:
+    from fss_models.evaluate_fss import evaluate_fss
+    from fss_models.fss import FssNetwork
+
+    settings, classes = config.experiment.fss, scored_classes(config, data)
+    if not classes:
+        raise InputError(
+            f"no novel class has the {shots + 1} validation pictures that {shots}-shot episodes need: add pictures, or "
+            "lower experiment.fss.min_pixels"
+        )
+    backbone = wiring.load_backbone(wiring.backbone_path(config.experiment.model.backbone))
+    return evaluate_fss(
+        FssNetwork.load(folder, backbone).to(wiring.device_of(config)),
+        labelled(config, validation_of(data)), split_of(config), shots=shots,
+        episodes=settings.episodes, seeds=range(settings.seeds), resolution=settings.resolution, side=settings.side,
+        classes=tuple(classes.values()), min_pixels=settings.min_pixels,
+        progress=lambda done, total: tell("scores", "fss", done / total),
+    )  # fmt: skip

@@ -1,0 +1,104 @@
+"""Tables in Markdown from the scores that runs wrote: ``python -m flows.results docs/results > docs/results.md``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.errors import InputError
+
+NAMES = {
+    "matching": "prototype matching", "teacher": "teacher", "before": "without synthetic", "after": "with synthetic",
+}  # fmt: skip
+HEAD = "# Results\n\nMade by `python -m flows.results docs/results` from the scores that the runs wrote; in %.\n"
+
+
+def tables(folder: Path) -> str:
+    """Give all scores of a folder as tables, one a data set and protocol.
+
+    A file holds what ``scores.json`` or ``syn4seg evaluate --to FILE`` has; ``"model"`` names the row. Entries of the
+    same fold that differ in their seed are averaged, with their standard deviation.
+
+    Args:
+        folder: of ``*.json`` files.
+
+    Raises:
+        InputError: there are none, or one is no scores file.
+    """
+    files = sorted(folder.glob("*.json"))
+    if not files:
+        raise InputError(f"no results in {folder}: write some with syn4seg evaluate --to {folder}/NAME.json")
+    fss, gfss = [], []
+    for path in files:
+        try:
+            told = json.loads(path.read_text())
+            key = {k: told[k] for k in ("dataset", "protocol", "shots", "fold", "seed")}
+        except (ValueError, KeyError) as error:
+            raise InputError(f"{path} holds no scores: write it with syn4seg evaluate --to {path}") from error
+        if "fss" in told:
+            found = told["fss"]
+            how = f"{found['episodes']} episodes x {len(found['per_seed'])} seeds, {found['resolution']}"
+            row = {**key, "how": how, "model": told["model"], "shots": found["shots"]}
+            fss.append({**row, "miou": found["miou"], "fb_iou": found["fb_iou"]})
+        names = {"base": "base_miou", "novel": "novel_miou"}
+        for part in NAMES:
+            if part in told:
+                gfss.append({**key, "model": NAMES[part], **{k: told[part][v] for k, v in names.items()}})
+    return "\n".join([HEAD, *_fss_tables(fss), *_gfss_tables(gfss)])
+
+
+def _fss_tables(rows: list[dict[str, Any]]) -> list[str]:
+    parts = []
+    for (dataset, how), found in _groups(rows, ["dataset", "how"]):
+        for key, name in (("miou", "mIoU"), ("fb_iou", "FB-IoU")):
+            folds = sorted(found["fold"].unique())
+            lines = [f"## {dataset}, FSS, {name} ({how} size)\n"]
+            heads = ("model", "shots", *(f"fold {f}" for f in folds), "mean")
+            lines += [_line(*heads), _line(*["---"] * len(heads))]
+            for (model, shots), one in found.groupby(["model", "shots"], sort=True):
+                by_fold = one.groupby("fold")[key]
+                cells = [_cell(by_fold.get_group(f)) if f in by_fold.groups else "" for f in folds]
+                mean = f"{100 * by_fold.mean().mean():.1f}" if len(by_fold) == len(folds) else ""
+                lines.append(_line(model, shots, *cells, mean))
+            parts.append("\n".join(lines) + "\n")
+    return parts
+
+
+def _gfss_tables(rows: list[dict[str, Any]]) -> list[str]:
+    """Base and novel are means over seeds, then folds; mean and harmonic come from these. Source: systems.md 3."""
+    parts = []
+    for (dataset, protocol), found in _groups(rows, ["dataset", "protocol"]):
+        folds = sorted(found["fold"].unique())
+        lines = [f"## {dataset}, {protocol}, folds {', '.join(map(str, folds))}\n"]
+        lines += [_line("model", "shots", "base", "novel", "mean", "harmonic"), _line(*["---"] * 6)]
+        for (model, shots), one in found.groupby(["model", "shots"], sort=False):
+            means = one.groupby("fold")[["base", "novel"]].mean().mean()
+            base, novel = float(means["base"]), float(means["novel"])
+            both = 2 * base * novel / (base + novel) if base + novel else 0.0
+            lines.append(_line(model, shots, *(f"{100 * v:.1f}" for v in (base, novel, (base + novel) / 2, both))))
+        parts.append("\n".join(lines) + "\n")
+    return parts
+
+
+def _groups(rows: list[dict[str, Any]], by: list[str]) -> Any:
+    return pd.DataFrame(rows).groupby(by, sort=True) if rows else ()
+
+
+def _cell(values: Any) -> str:
+    spread = f" ± {100 * values.std(ddof=0):.1f}" if len(values) > 1 else ""
+    return f"{100 * values.mean():.1f}{spread}"
+
+
+def _line(*cells: object) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+if __name__ == "__main__":
+    try:
+        print(tables(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/results")))
+    except InputError as problem:
+        sys.exit(f"flows.results: {problem}")

@@ -1,0 +1,207 @@
+"""Episodic few-shot segmentation (FSS): what every model is asked, IIR as such a model, and prototype matching."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fss_models.backbones import Backbone
+from fss_models.hub import Pretrained, read_config, read_weights, write_model
+from fss_models.iir import IIR, preset
+from fss_models.iir_loss import iir_loss
+from fss_models.layers import cosine_map, masked_average, resize
+from fss_models.randomness import seeded
+from fss_models.seen import Seen, see_queries, see_supports
+from pipeline.errors import InputError
+
+
+@dataclass
+class EpisodeBatch:
+    """B episodes.
+
+    Attributes:
+        query: pictures float (B, 3, H, W) in 0..1.
+        truth: of the queries, uint8 (B, H, W) with 0, 1 and 255.
+        supports: pictures float (B, S, 3, H, W) in 0..1.
+        masks: of the supports, uint8 (B, S, H, W) with 0, 1 and 255.
+        classes: split id of each episode's class, int (B,).
+    """
+
+    query: Tensor
+    truth: Tensor
+    supports: Tensor
+    masks: Tensor
+    classes: Tensor
+
+    def to(self, device: torch.device | str) -> EpisodeBatch:
+        """Move to a device."""
+        return EpisodeBatch(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+
+class FssModel(Protocol):
+    """A network that labels one class, shown by S masked pictures, in a query.
+
+    A model is a subclass of `FssNetwork`, which brings config, backbone and files, with these two methods.
+
+    Attributes:
+        config: everything needed to build it again.
+        backbone: the frozen backbone; no other weight of the model is frozen.
+    """
+
+    config: FssConfig
+    backbone: Backbone
+
+    def __call__(self, query: Tensor, supports: Tensor, masks: Tensor) -> Tensor:
+        """Give foreground logits float (B, h, w), any size.
+
+        Args:
+            query: pictures float (B, 3, H, W) in 0..1.
+            supports: pictures float (B, S, 3, H, W) in 0..1.
+            masks: uint8 (B, S, H, W) with 1 on the class, 0 on the rest and 255 where unknown or beside the picture.
+        """
+        ...
+
+    def losses(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+        """Give the losses of a training step; "loss" is what to minimise."""
+        ...
+
+
+class FssConfig(BaseModel):
+    """Everything that is needed to build an FSS model again."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = "iir"
+    backbone: str = Field(description="folder of the backbone")
+    shots: int = Field(1, ge=1, description="supports that the shots' weights are calibrated for (K)")
+    stride: int = Field(8, description="output stride of the backbone, in pixels of the enlarged picture")
+    precision: str = Field("bfloat16", description="type of the backbone's convolutions")
+    side: int = Field(0, ge=0, description="side of the squares that it was trained on, pixels; 0: not known")
+    options: Mapping[str, Any] = Field({}, description="arguments of the model's own class, such as dim and blocks")
+    seed: int = Field(0, ge=0, description="of the initial weights")
+
+
+class FssNetwork(Pretrained, nn.Module):
+    """What FSS models have in common: config, frozen backbone, files.
+
+    Args:
+        config: see `FssConfig`.
+        backbone: given where several models share one.
+    """
+
+    def __init__(self, config: FssConfig, backbone: Backbone) -> None:
+        super().__init__()
+        self.config, self.backbone = config, backbone
+
+    def save(self, folder: str | Path) -> None:
+        """Write the weights and the config; the frozen backbone is named, not copied."""
+        write_model(folder, trainable_state(self), self.config, self.backbone)
+
+    @classmethod
+    def load(cls, folder: str | Path, backbone: Backbone | None = None) -> Any:
+        """Read a saved model of any name; it predicts what the saved one predicted, bit for bit.
+
+        Raises:
+            InputError: the folder holds no such model, or the backbone has changed since.
+        """
+        config, expected = read_config(Path(folder), FssConfig)
+        model = build_fss_model(config, backbone)
+        read_weights(Path(folder), model, expected)
+        return model.eval()
+
+
+class IirFss(FssNetwork):
+    """IIR, or another preset of its decoder, on a frozen backbone.
+
+    Args:
+        config: ``name`` is that of the preset, ``options`` change its settings, see `iir.IIRConfig`.
+        backbone: given where several models share one.
+    """
+
+    def __init__(self, config: FssConfig, backbone: Backbone) -> None:
+        super().__init__(config, backbone)
+        mid, high = backbone.channels[1] + backbone.channels[2], backbone.channels[3]
+        with seeded(config.seed, "initial weights"):
+            self.decoder = IIR(mid, high, preset(config.name), **{"shots": config.shots, **config.options})
+
+    def forward(self, query: Tensor, supports: Tensor, masks: Tensor) -> Tensor:
+        """Give foreground logits, see `FssModel`."""
+        masks = masks == 1
+        return self.decoder(*self._see(query, supports, masks), masks)
+
+    def losses(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+        """Give IIR's losses, see `FssModel`."""
+        masks = batch.masks == 1
+        query, support = self._see(batch.query, batch.supports, masks)
+        code = self.decoder.encode_supports(support, masks)
+        out = self.decoder.decode(query, code, batch.truth, batch.classes)
+        odd = self.decoder.config.compat.ignore_as_background
+        return iir_loss(out, code, batch.truth, batch.masks, ignore_as_background=odd)
+
+    def _see(self, query: Tensor, supports: Tensor, masks: Tensor) -> tuple[Seen, Seen]:
+        size = query.shape[-2:]
+        support, classes = see_supports(self.backbone, self.backbone(supports.flatten(0, 1)), masks, size)
+        return see_queries(self.backbone, self.backbone(query), classes, size), support
+
+
+class Matching(FssNetwork):
+    """Plain prototype matching, the reference to beat: nothing is learnt.
+
+    A cell goes to the nearer of two prototypes by cosine: the mean over the supports' masks and that over the rest.
+    Source: PANet, with its temperature, on the middle levels of a backbone that is not fine-tuned.
+
+    Args:
+        config: no options.
+        backbone: given where several models share one.
+    """
+
+    TEMPERATURE = 20.0
+
+    def forward(self, query: Tensor, supports: Tensor, masks: Tensor) -> Tensor:
+        """Give foreground logits, see `FssModel`."""
+        size = masks.shape[-2:]
+        cells = self._features(supports.flatten(0, 1))
+        soft = [resize((masks == m).flatten(0, 1)[:, None].float(), cells.shape[-2:])[:, 0] for m in (1, 0)]
+        thing, rest = (masked_average(cells, m).unflatten(0, masks.shape[:2]).mean(1) for m in soft)
+        features = self._features(query)
+        logits = self.TEMPERATURE * (cosine_map(features, thing) - cosine_map(features, rest))
+        return resize(logits[:, None], size)[:, 0]
+
+    def losses(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+        """Refuse: there is nothing to train."""
+        raise InputError("prototype matching has nothing to train: use evaluate, or train --model iir")
+
+    def _features(self, pictures: Tensor) -> Tensor:
+        return F.normalize(self.backbone(pictures).f3, dim=1)
+
+
+FSS_MODELS: dict[str, Callable[[FssConfig, Backbone], Any]] = {"iir": IirFss, "i2r": IirFss, "matching": Matching}
+"""Name in the config -> class; iir and i2r are presets of one decoder."""
+
+
+def build_fss_model(config: FssConfig, backbone: Backbone | None = None) -> Any:
+    """Build the FSS model that ``config.name`` names.
+
+    Raises:
+        InputError: there is no model of that name, or it has no such option.
+    """
+    if config.name not in FSS_MODELS:
+        raise InputError(f"unknown FSS model {config.name!r}: expected one of {', '.join(FSS_MODELS)}")
+    backbone = backbone or Backbone.from_pretrained(config.backbone, stride=config.stride, precision=config.precision)
+    try:
+        return FSS_MODELS[config.name](config, backbone)
+    except (TypeError, ValidationError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise InputError(f"model {config.name} does not take the options {dict(config.options)}: {reason}") from error
+
+
+def trainable_state(model: nn.Module) -> dict[str, Tensor]:
+    """Give a model's weights without those of its frozen backbone."""
+    return {k: v for k, v in model.state_dict().items() if not k.startswith("backbone.")}

@@ -1,0 +1,54 @@
+"""Label maps of pictures of any size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from fss_models.augment import fit, unfit
+from fss_models.data import Arrays
+from fss_models.episodes import Episode
+from fss_models.evaluate_fss import fitted_batch
+from fss_models.gfss import GfssModel
+from pipeline.types import LabelMap, Mask, Picture
+
+
+@torch.no_grad()
+def predict_gfss(model: GfssModel, picture: Picture) -> LabelMap:
+    """Give the split id of every pixel, uint8 (H, W).
+
+    The picture is brought to the size of the supports, or to that which the backbone enlarges them to where it is
+    larger, so that things have the size that the model knows.
+
+    Args:
+        model: with supports, in evaluation mode.
+        picture: uint8 RGB (H, W, 3).
+    """
+    x, _ = fit(picture, np.zeros(picture.shape[:2], np.uint8), _side(model, model.side, picture))
+    p = model(x[None].to(model.fusion.offsets.device))[0]
+    return unfit(p, picture.shape[:2]).argmax(0).to(torch.uint8).cpu().numpy()
+
+
+@torch.no_grad()
+def predict_fss(model: Any, picture: Picture, pictures: Sequence[Picture], masks: Sequence[Mask]) -> LabelMap:
+    """Give 1 on the class that the supports show and 0 elsewhere, uint8 (H, W).
+
+    Args:
+        model: any FSS model, in evaluation mode.
+        picture: the query, uint8 RGB (H, W, 3).
+        pictures: K supports, uint8 RGB, of any sizes.
+        masks: bool (H, W) each, True on the class.
+    """
+    nothing = np.zeros(picture.shape[:2], np.uint8)
+    data = Arrays([picture, *pictures], [nothing, *(m.astype(np.uint8) for m in masks)], 2)
+    episode = Episode(1, 0, tuple(range(1, len(data))))
+    batch = fitted_batch(data, [episode], _side(model, model.config.side, picture)).to(model.backbone.mean.device)
+    logits = model(batch.query, batch.supports, batch.masks)[0].float()
+    return (unfit(logits, picture.shape[:2]) > 0).to(torch.uint8).cpu().numpy()
+
+
+def _side(model: Any, trained: int, picture: Picture) -> int:
+    return max(trained, min(max(picture.shape[:2]), model.backbone.input_size))

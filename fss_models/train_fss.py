@@ -1,0 +1,152 @@
+"""Episodic training of an FSS model on base classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from fss_models.augment import augment
+from fss_models.backbones import Backbone
+from fss_models.data import Labelled
+from fss_models.episodes import EpisodeSampler, Subset, without_classes
+from fss_models.evaluate_fss import episode_batch, evaluate_fss, shown
+from fss_models.fss import EpisodeBatch, FssConfig, build_fss_model
+from fss_models.preparation import read_base_learner
+from fss_models.randomness import numpy_rng, seed_of
+from fss_models.trainer import Choice, Place, train_steps
+from pipeline.classes import ClassSplit
+from pipeline.config import FssSettings
+from pipeline.errors import InputError
+
+HELD_OUT = 8
+"""One in so many base pictures is left out of training, for the choice of the weights."""
+
+
+class FssBatches:
+    """Episodes of base classes, varied.
+
+    Args:
+        data: pictures with all labels, none of which shows a novel class.
+        labels: split ids to draw from.
+        settings: batch, augmentation and least pixels.
+        shots: K supports.
+        side: of the squares in pixels.
+        seed: of every draw.
+    """
+
+    def __init__(
+        self, data: Labelled, labels: tuple[int, ...], settings: FssSettings, shots: int, side: int, seed: int
+    ) -> None:
+        self.data, self.settings, self.side, self.seed = data, settings, side, seed
+        self.sampler = EpisodeSampler(
+            data.counts, labels, shots=shots, min_pixels=settings.min_pixels, seed=seed_of(seed, "train")
+        )
+
+    def __call__(self, number: int) -> EpisodeBatch:
+        """Draw the batch of a number."""
+        rng = numpy_rng(self.seed, "vary", number)
+        size, settings = self.settings.batch, self.settings
+        episodes = [self.sampler.draw(number * size + i) for i in range(size)]
+        items = [
+            [
+                augment(*shown(self.data, place, e.label), self.side, settings.augment, settings.scale, rng)
+                for place in (e.query, *e.supports)
+            ]
+            for e in episodes
+        ]
+        return episode_batch(items, [e.label for e in episodes])
+
+
+class FssStep(nn.Module):
+    """The losses of a batch of episodes.
+
+    Args:
+        model: any FSS model.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: EpisodeBatch, step: int) -> dict[str, Tensor]:
+        """Give the losses; every step is alike."""
+        return self.model.losses(batch)
+
+
+def train_fss(
+    data: Labelled, split: ClassSplit, config: FssConfig, settings: FssSettings, *, seed: int = 0,
+    place: Place | None = None, backbone: Backbone | None = None, test: Labelled | None = None,
+) -> Any:
+    """Train an FSS model on the pictures that show base classes and not a pixel of a novel one.
+
+    Args:
+        data: training pictures with all labels, novel ones too.
+        split: the classes.
+        config: the network; ``side`` is filled in.
+        settings: steps, batch, rate, augmentation, and which weights to keep.
+        seed: of every draw.
+        place: see `trainer.Place`.
+        backbone: given where several models share one.
+        test: pictures of the test fold, needed by ``settings.choose`` = "test".
+
+    Raises:
+        InputError: too few pictures of a base class, none for the choice, or no base learner for IIR's ensemble.
+    """
+    place = place or Place()
+    kept = without_classes(data, split.novel_ids)
+    if not len(kept):
+        raise InputError(f"every one of the {len(data)} training pictures shows a novel class: choose other pictures")
+    side = settings.side or max(kept[0][1].shape)
+    model = build_fss_model(config.model_copy(update={"side": side}), backbone).to(place.device)
+    if config.options.get("base"):  # IIR's ensemble stands on the base learner that was prepared with the backbone
+        read_base_learner(model.decoder.ensemble, model.backbone.source)
+    enough = kept.counts >= settings.min_pixels
+    held = np.arange(len(kept)) % HELD_OUT == 0 if settings.choose == "base" else np.zeros(len(kept), bool)
+    train = Subset(kept, np.flatnonzero(~held))
+    # a set such as a part of COCO may lack a base class; what it has too little of is no class to train on
+    labels = tuple(k for k in split.base_ids if train.counts.shape[0] and enough[~held, k].sum() > config.shots)
+    if not labels:
+        raise InputError(
+            f"no base class has more than {config.shots} pictures of at least {settings.min_pixels} pixels: "
+            "lower experiment.fss.min_pixels or add pictures"
+        )
+    score = _score_of(model, split, settings, seed, Subset(kept, np.flatnonzero(held)), test)
+    choice = Choice(settings.choose_every, score) if score else None
+    train_steps(
+        FssStep(model), model, FssBatches(train, labels, settings, config.shots, side, seed), settings.steps,
+        settings.lr, settings, seed=seed, place=place, name="fss", choice=choice,
+    )
+    return model.eval()
+
+
+def _score_of(
+    model: Any, split: ClassSplit, settings: FssSettings, seed: int, held: Labelled, test: Labelled | None
+) -> Callable[[], float] | None:
+    """Give what the kept weights are chosen by, on 1..K-shot episodes as in training."""
+    if settings.choose == "none":
+        return None
+    data, labels = held, tuple(split.base_ids)
+    if settings.choose == "test":
+        if test is None:
+            raise InputError("experiment.fss.choose is test but no test pictures were given")
+        data, labels = test, tuple(split.novel_ids)
+    pictures = (data.counts >= settings.min_pixels).sum(0)
+    labels = tuple(k for k in labels if pictures[k] > model.config.shots)
+    if not labels:
+        raise InputError(
+            f"no class has more than {model.config.shots} pictures among the {len(data)} that the weights are to be "
+            "chosen on: set experiment.fss.choose=none or add pictures"
+        )
+
+    def score() -> float:
+        return float(
+            evaluate_fss(
+                model, data, split, shots=model.config.shots, episodes=settings.choose_episodes,
+                seeds=(seed_of(seed, "choice"),), resolution="network", classes=labels, min_pixels=settings.min_pixels,
+            )["miou"]
+        )
+
+    return score

@@ -1,0 +1,273 @@
+import numpy as np
+import pytest
+import torch
+
+from fss_models.augment import augment, fit, photometric, unfit
+from fss_models.data import Arrays
+from fss_models.episodes import EpisodeSampler, Subset, without_classes
+from fss_models.evaluate_fss import evaluate_fss, fitted_batch
+from fss_models.fss import FSS_MODELS, FssConfig, FssNetwork, build_fss_model, trainable_state
+from fss_models.randomness import numpy_rng
+from fss_models.train_fss import FssBatches, train_fss
+from fss_models.trainer import Place
+from pipeline.classes import ClassSplit
+from pipeline.config import FssSettings
+from pipeline.errors import InputError
+
+OPTIONS = {name: {"dim": 8, "blocks": 2} for name in ("iir", "i2r")}
+SPLIT = ClassSplit("tiny", 0, ("a", "b", "c", "d"), ("e", "f"), ("a", "b", "c", "d", "e", "f"))
+SETTINGS = FssSettings(steps=4, batch=2, lr=2e-3, choose="none")
+
+
+@pytest.fixture(params=sorted(FSS_MODELS))
+def network(request, backbone, backbone_folder):
+    """Build every FSS model in turn."""
+    return built(request.param, backbone, backbone_folder)
+
+
+def built(name, backbone, folder, **more):
+    options = OPTIONS.get(name, {})
+    config = FssConfig(name=name, backbone=str(folder), precision="float32", options=options, **more)
+    return build_fss_model(config, backbone).eval()
+
+
+def episodes_of(base_set, shots, count=2):
+    sampler = EpisodeSampler(base_set.counts, (1, 2, 3, 4), shots=shots)
+    return fitted_batch(base_set, [sampler.draw(i) for i in range(count)], 32)
+
+
+# --- what every model shares ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shots", [1, 5])
+def test_batch_of_two_is_two_of_one(network, base_set, shots):
+    """Episodes of a batch do not influence each other, and evaluation is deterministic."""
+    batch = episodes_of(base_set, shots)
+    with torch.no_grad():
+        both = network(batch.query, batch.supports, batch.masks)
+        again = network(batch.query, batch.supports, batch.masks)
+        alone = [network(batch.query[i : i + 1], batch.supports[i : i + 1], batch.masks[i : i + 1]) for i in (0, 1)]
+    assert both.ndim == 3
+    assert torch.equal(both, again)
+    torch.testing.assert_close(both, torch.cat(alone), atol=1e-4, rtol=1e-3)
+
+
+def test_odd_sizes(network):
+    """Pictures of odd and unequal sides have finite logits, also where a support's mask is empty."""
+    query, supports = torch.rand(1, 3, 37, 51), torch.rand(1, 2, 3, 37, 51)
+    masks = torch.zeros(1, 2, 37, 51, dtype=torch.uint8)
+    masks[0, 0, 5:20, 8:30] = 1
+    with torch.no_grad():
+        assert network(query, supports, masks).isfinite().all()
+
+
+def test_gradient_reaches_the_model_and_not_the_backbone(network, base_set):
+    """One step's loss has a gradient in the trained weights only; what cannot be trained says so."""
+    batch = episodes_of(base_set, 1)
+    before = network.backbone.weights_id
+    if not trainable_state(network):
+        with pytest.raises(InputError, match="nothing to train"):
+            network.losses(batch)
+        return
+    network.train()
+    network.losses(batch)["loss"].backward()
+    assert all(p.grad is None for p in network.backbone.parameters())
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+    assert network.backbone.weights_id == before
+    assert not network.backbone.training
+
+
+def test_saved_model_predicts_the_same_bits(network, base_set, tmp_path):
+    """A folder of save_pretrained needs nothing else, and its model card says how to load it."""
+    batch = episodes_of(base_set, 1)
+    network.save_pretrained(tmp_path / "m", {"dataset": "tiny"})
+    read = type(network).from_pretrained(tmp_path / "m")
+    assert read.backbone.source == str(tmp_path / "m" / "backbone")
+    with torch.no_grad():
+        expected = network(batch.query, batch.supports, batch.masks)
+        assert torch.equal(read(batch.query, batch.supports, batch.masks), expected)
+    card = (tmp_path / "m" / "README.md").read_text()
+    assert "pipeline_tag: image-segmentation" in card
+    assert "| dataset | tiny |" in card
+    assert f"{type(network).__name__}.from_pretrained" in card
+
+
+def test_unknown_models_and_options(backbone, backbone_folder, tmp_path):
+    """A wrong name, a wrong option and a missing folder are told in one sentence."""
+    with pytest.raises(InputError, match="unknown FSS model 'ii': expected one of iir, i2r, matching"):
+        build_fss_model(FssConfig(name="ii", backbone=""), backbone)
+    with pytest.raises(InputError, match=r"does not take the options .*widht"):
+        build_fss_model(FssConfig(backbone="", options={"widht": 3}), backbone)
+    with pytest.raises(InputError, match="no model in"):
+        FssNetwork.from_pretrained(tmp_path)
+
+
+# --- data -----------------------------------------------------------------------------------------------------
+
+
+def test_pictures_with_novel_things_are_left_out():
+    """One novel pixel is enough."""
+    labels = [np.zeros((4, 4), np.uint8) for _ in range(3)]
+    labels[1][0, 0] = 5
+    labels[2][:] = 2
+    data = Arrays([np.zeros((4, 4, 3), np.uint8)] * 3, labels, 7)
+    kept = without_classes(data, (5, 6))
+    assert len(kept) == 2
+    assert kept.counts[1, 2] == 16
+    assert (kept[1][1] == 2).all()
+
+
+def test_published_order_of_draws(base_set):
+    """Query first: each picture is equally likely, its class one that it shows, its supports others of that class."""
+    labels = [base_set.labels[i].copy() for i in range(24)]
+    for y in labels[:6]:
+        y[y == 0] = 4
+    data = Arrays(base_set.pictures, labels, 7)
+    sampler = EpisodeSampler(data.counts, (1, 2, 3, 4), shots=2, first="picture", seed=3)
+    drawn = [sampler.draw(i) for i in range(600)]
+    assert sampler.draw(7) == drawn[7]
+    assert np.bincount([e.query for e in drawn], minlength=24).min() > 8
+    assert all(data.counts[p, e.label] >= 60 for e in drawn for p in (e.query, *e.supports))
+    assert all(len({e.query, *e.supports}) == 3 for e in drawn)
+    assert {e.label for e in drawn if e.query == 0} == {1, 4}
+
+
+def test_fitted_and_back():
+    """The longer side fills the square, the rest is 255, and logits come back to the picture's own size."""
+    labels = np.zeros((30, 60), np.uint8)
+    labels[10:20, 20:50] = 1
+    x, y = fit(np.zeros((30, 60, 3), np.uint8), labels, 40)
+    assert x.shape == (3, 40, 40)
+    assert (y[:20] != 255).all()
+    assert (y[20:] == 255).all()
+    torch.testing.assert_close(x[:, 30, 0], torch.tensor([0.485, 0.456, 0.406]))
+    back = unfit((y == 1).float() - 0.5, (30, 60)) > 0
+    assert back.shape == (30, 60)
+    assert (back.numpy() == labels).mean() > 0.95
+
+
+@pytest.mark.parametrize("size", [(40, 56), (140, 130)])
+def test_recipe_moves_masks_with_pictures(size):
+    """A picture painted by its mask is still painted by it, most of the class stays, and the rest is 255."""
+    mask = np.zeros(size, np.uint8)
+    top, left = size[0] // 2 - 10, size[1] // 2 - 10
+    mask[top : top + 16, left : left + 18] = 1
+    picture = np.repeat(np.where(mask == 1, np.uint8(255), np.uint8(0))[..., None], 3, 2)
+    outside = 0
+    for i in range(6):
+        x, y = augment(picture, mask, 64, "recipe", (0.9, 1.1), numpy_rng("recipe", i))
+        assert x.shape == (3, 64, 64)
+        assert set(y.unique().tolist()) <= {0, 1, 255}
+        inside = y != 255
+        assert ((x[0] > 0.5) == (y == 1))[inside].float().mean() > 0.97
+        assert 0.7 * 16 * 18 < (y == 1).sum() < 1.4 * 16 * 18
+        outside += int((~inside).sum())
+    assert (outside > 6000) == (min(size) < 64)
+
+
+def test_photometric_changes_only_the_look():
+    """The mask is that of the fitted picture, looks differ between generators and agree for equal ones."""
+    picture = np.random.default_rng(0).integers(0, 255, (20, 20, 3)).astype(np.uint8)
+    looks = [photometric(picture, numpy_rng("p", i)) for i in (0, 0, *range(8))]
+    assert np.array_equal(looks[0], looks[1])
+    assert any(not np.array_equal(look, picture) for look in looks)
+    mask = (picture[..., 0] > 99).astype(np.uint8)
+    assert torch.equal(augment(picture, mask, 20, "photometric", (1, 1), numpy_rng("p"))[1], fit(picture, mask, 20)[1])
+
+
+# --- evaluation ---------------------------------------------------------------------------------------------------
+
+
+class Oracle(FssNetwork):
+    """Finds the class by the support's mean colour under its mask."""
+
+    def forward(self, query, supports, masks):
+        """Give +1 where the colour is near that of the supports' class."""
+        one = (masks == 1)[:, :, None].float()
+        colour = (supports * one).sum((1, 3, 4)) / one.sum((1, 3, 4))
+        return 0.1 - (query - colour[..., None, None]).abs().amax(1)
+
+
+@pytest.fixture
+def oracle(backbone):
+    """Build the oracle on the tiny backbone."""
+    return Oracle(FssConfig(backbone="", side=32), backbone)
+
+
+@pytest.mark.parametrize("resolution", ["original", "network"])
+def test_perfect_prediction_is_one(oracle, novel_set, resolution):
+    """A model that finds every class has mIoU and FB-IoU of 1 at either size, with no spread over seeds."""
+    scores = evaluate_fss(oracle, novel_set, SPLIT, episodes=9, seeds=(0, 1), resolution=resolution, batch=4)
+    assert scores["miou"] == scores["fb_iou"] == 1
+    assert scores["miou_std"] == 0
+    assert scores["per_class"] == {"e": 1, "f": 1}
+    assert [row["seed"] for row in scores["per_seed"]] == [0, 1]
+
+
+def test_scores_are_those_of_a_plain_count(network, novel_set):
+    """Both mIoU and FB-IoU equal a count that goes through the episodes one by one."""
+    scores = evaluate_fss(network, novel_set, SPLIT, episodes=7, seeds=(4,), resolution="original", batch=3, side=32)
+    sampler = EpisodeSampler(novel_set.counts, (5, 6), seed=4, first="picture")
+    both, either = np.zeros((7, 2)), np.zeros((7, 2))
+    for i in range(7):
+        e = sampler.draw(i)
+        batch = fitted_batch(novel_set, [e], 32)
+        with torch.no_grad():
+            found = unfit(network(batch.query, batch.supports, batch.masks)[0], (32, 27)).numpy() > 0
+        truth = novel_set[e.query][1] == e.label
+        for k, (t, p) in enumerate(((~truth, ~found), (truth, found))):
+            both[e.label, k] += (t & p).sum()
+            either[e.label, k] += (t | p).sum()
+    assert scores["miou"] == pytest.approx(np.mean([both[k, 1] / either[k, 1] for k in (5, 6)]), abs=2e-3)
+    assert scores["fb_iou"] == pytest.approx(np.mean(both.sum(0) / either.sum(0)), abs=2e-3)
+
+
+# --- training -------------------------------------------------------------------------------------------------
+
+
+def test_training_episodes_show_their_class(base_set):
+    """Each query and support of a training batch shows its class; a number gives its batch again."""
+    batches = FssBatches(base_set, (1, 2, 3, 4), SETTINGS, 2, 32, seed=0)
+    batch, again = batches(3), batches(3)
+    assert torch.equal(batch.query, again.query)
+    assert not torch.equal(batch.query, batches(4).query)
+    assert batch.supports.shape == (2, 2, 3, 32, 32)
+    assert (batch.truth == 1).flatten(1).any(1).all()
+    assert (batch.masks == 1).flatten(2).any(2).all()
+
+
+def test_training_is_a_function_of_its_seed(base_set, backbone, backbone_folder):
+    """The same seed gives the same weights, another one others; the side of training is kept in the config."""
+    config = FssConfig(backbone=str(backbone_folder), precision="float32", options=OPTIONS["iir"])
+    first, again, other = (train_fss(base_set, SPLIT, config, SETTINGS, seed=s, backbone=backbone) for s in (1, 1, 2))
+    states = [trainable_state(m) for m in (first, again, other)]
+    assert all(torch.equal(v, states[1][k]) for k, v in states[0].items())
+    assert any(not torch.equal(v, states[2][k]) for k, v in states[0].items())
+    assert first.config.side == 32
+
+
+def test_choice_is_on_base_classes_unless_asked(base_set, novel_set, backbone, backbone_folder):
+    """By default the look is at held-out base pictures; the test fold needs its flag and its pictures."""
+    config = FssConfig(backbone=str(backbone_folder), precision="float32", options=OPTIONS["iir"])
+    many = Arrays(base_set.pictures * 4, base_set.labels * 4, 7)
+    told = []
+    settings = SETTINGS.model_copy(update={"choose": "base", "choose_every": 3, "choose_episodes": 4})
+    place = Place(progress=lambda step, total, losses: told.append(losses.get("miou")))
+    train_fss(many, SPLIT, config, settings, place=place, backbone=backbone)
+    assert [score is not None for score in told] == [False, False, True, True]
+    settings = settings.model_copy(update={"choose": "test"})
+    with pytest.raises(InputError, match="no test pictures"):
+        train_fss(many, SPLIT, config, settings, backbone=backbone)
+    train_fss(many, SPLIT, config, settings, backbone=backbone, test=novel_set)
+
+
+def test_pictures_of_novel_classes_only(novel_set, backbone, backbone_folder):
+    """Without a single base picture training is refused."""
+    with pytest.raises(InputError, match="shows a novel class"):
+        train_fss(novel_set, SPLIT, FssConfig(backbone=str(backbone_folder)), SETTINGS, backbone=backbone)
+
+
+def test_subset_of_nothing(base_set):
+    """An empty subset has no pictures and no counts."""
+    assert len(Subset(base_set, [])) == 0
+    assert Subset(base_set, []).counts.shape == (0, 7)
