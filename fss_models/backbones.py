@@ -1,10 +1,9 @@
-"""The frozen backbone: a transformers ResNet classifier, its levels, finer by dilation, and its own classes."""
+"""The frozen backbone: a transformers classifier, its levels, finer by dilation, and its own classes."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -12,40 +11,66 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from pipeline.errors import InputError, cause_of
+from fss_models.networks import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Convolutional,
+    Patches,
+    blocks_of,
+    class_scores,
+    dilate,
+    embed,
+    fold_norms,
+    of_patches,
+    read_network,
+    take_apart,
+)
+from pipeline.errors import InputError
 
 FULL_SIZE_INPUT = 224
 
 
 class Levels(NamedTuple):
-    """The four levels of a picture, float (B, C, h, w); with stride 8, f2, f3 and f4 are of one size, f1 twice that."""
+    """The four levels of a picture, float (B, C, h, w).
+
+    With stride 8, f2, f3 and f4 are of one size, f1 twice that; a network of patches has one size for all. ``token`` is
+    what such a network has beside its patches at the third level, (B, T, C), else None.
+    """
 
     f1: Tensor
     f2: Tensor
     f3: Tensor
     f4: Tensor
+    token: Tensor | None = None
+
+    @property
+    def maps(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The levels without the token."""
+        return self[:4]
 
     def take(self, index: Tensor) -> Levels:
         """Give the levels of some pictures of the batch; index (P,) of int."""
-        return Levels(*(level[index] for level in self))
+        return Levels(*(None if level is None else level[index] for level in self))
 
 
 class Backbone(nn.Module):
-    """A frozen ResNet classifier.
+    """A frozen convolutional classifier: ResNet, RegNet, ConvNeXt or MobileNetV2.
 
     It stays in evaluation mode whatever happens around it, its normalisation is folded into its convolutions, and no
     gradient reaches its weights.
 
     Args:
-        network: a transformers ``ResNetForImageClassification``.
+        network: a transformers classifier.
         stride: output stride of f3 and f4: 8, 16 or 32. 8 and 16 replace strides by dilation in stages 3 and 4.
         input_size: pictures whose longer side is below this are enlarged to it.
         mean: mean of each channel, RGB in 0..1.
         std: its deviation.
         source: the folder it came from.
         precision: type that the convolutions run in; "bfloat16" halves the time on processors that know it.
+
+    Raises:
+        InputError: the network is built in an unknown way, or cannot be dilated.
     """
 
     def __init__(
@@ -54,8 +79,8 @@ class Backbone(nn.Module):
         *,
         stride: int = 8,
         input_size: int = FULL_SIZE_INPUT,
-        mean: tuple[float, ...] = (0.485, 0.456, 0.406),
-        std: tuple[float, ...] = (0.229, 0.224, 0.225),
+        mean: tuple[float, ...] = tuple(IMAGENET_MEAN),
+        std: tuple[float, ...] = tuple(IMAGENET_STD),
         source: str = "",
         precision: str = "bfloat16",
     ) -> None:
@@ -64,62 +89,50 @@ class Backbone(nn.Module):
             raise InputError(f"backbone stride {stride} does not exist: choose 8, 16 or 32")
         self.stride, self.input_size, self.source = stride, input_size, source
         self.dtype = getattr(torch, precision)
-        self.channels = tuple(network.config.hidden_sizes)
         self.classes = int(network.config.num_labels)
-        network = _folded(network.eval())
-        self.stem = network.resnet.embedder
-        self.stages = network.resnet.encoder.stages
-        self.head = nn.Linear(self.channels[-1], self.classes)
-        self.head.load_state_dict(network.classifier[-1].state_dict())
+        self._build(take_apart(network.eval()), network)
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
-        self._top_as_trained = [_sharing_copy(self.stages[3])]
-        self.skip = 2 if stride == 8 else 1
-        if stride == 8:
-            _dilate(self.stages[2], 1, 2)
-            _dilate(self.stages[3], 2, 4)
-        elif stride == 16:
-            _dilate(self.stages[3], 1, 2)
-        for module in (self.stem, self.stages, *self._top_as_trained):
-            module.to(dtype=self.dtype, memory_format=torch.channels_last)
         self.requires_grad_(False)
         self.eval()
 
+    def _build(self, parts: Convolutional | Patches, network: nn.Module) -> None:
+        fold_norms(network)
+        self.stem, self.stages, self.head = parts
+        self.channels = _channels(self.stem, self.stages)
+        self._top_as_trained = [_sharing_copy(self.stages[3])]
+        # where the first cell of a strided convolution lies in the dilated map, on even sides
+        self._offset = int(getattr(network.config, "tf_padding", False))
+        self.skip = 2 if self.stride == 8 else 1
+        if self.stride == 8:
+            dilate(self.stages[2], 1, 2)
+            dilate(self.stages[3], 2, 4)
+        elif self.stride == 16:
+            dilate(self.stages[3], 1, 2)
+        for module in (self.stem, self.stages, *self._top_as_trained):
+            module.to(dtype=self.dtype, memory_format=torch.channels_last)
+
     @classmethod
     def from_pretrained(cls, folder: str | Path, *, stride: int = 8, precision: str = "bfloat16") -> Backbone:
-        """Load a transformers ResNet folder with its ``preprocessor_config.json``.
+        """Load a classifier: a transformers folder with its ``preprocessor_config.json``, or see `read_network`.
+
+        Args:
+            folder: where it is.
+            stride: see `Backbone`; a network of patches has the stride it has.
+            precision: see `Backbone`.
 
         Raises:
-            InputError: there is no such folder, or it holds no whole ResNet classifier.
+            InputError: there is no such folder, or it holds no whole classifier of a known kind.
         """
-        from safetensors import SafetensorError
-        from transformers import ResNetForImageClassification
-
-        folder = Path(folder)
-        if not (folder / "config.json").exists():
-            raise InputError(f"no backbone in {folder}: expected the folder of a transformers ResNet classifier")
-        try:
-            network, found = ResNetForImageClassification.from_pretrained(
-                folder, dtype=torch.float32, local_files_only=True, output_loading_info=True,
-                ignore_mismatched_sizes=True,
-            )  # fmt: skip
-        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-            raise InputError(f"the backbone in {folder} cannot be loaded ({cause_of(error)}): get it anew") from error
-        if wrong := sorted([*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])]):
-            raise InputError(
-                f"the backbone in {folder} has {len(wrong)} weights missing or of another shape, such as {wrong[0]}: "
-                "get it anew"
-            )
-        settings = {}
-        if (folder / "preprocessor_config.json").exists():
-            settings = json.loads((folder / "preprocessor_config.json").read_text())
-        size = settings.get("size", {})
-        return cls(
+        network, settings = read_network(Path(folder))
+        size = settings.get("crop_size") or settings.get("size", {})
+        kind = PatchBackbone if of_patches(network) else Backbone
+        return kind(
             network,
             stride=stride,
             input_size=size.get("height") or size.get("shortest_edge") or FULL_SIZE_INPUT,
-            mean=tuple(settings.get("image_mean", (0.485, 0.456, 0.406))),
-            std=tuple(settings.get("image_std", (0.229, 0.224, 0.225))),
+            mean=tuple(settings.get("image_mean", IMAGENET_MEAN)),
+            std=tuple(settings.get("image_std", IMAGENET_STD)),
             source=str(folder),
             precision=precision,
         )
@@ -127,6 +140,14 @@ class Backbone(nn.Module):
     def train(self, mode: bool = True) -> Backbone:
         """Stay in evaluation mode."""
         return super().train(False)
+
+    def _pixels(self, pictures: Tensor, multiple: int = 1) -> Tensor:
+        """Enlarge small pictures, bring the sides to a multiple, standardise the channels."""
+        factor = max(1.0, self.input_size / max(pictures.shape[-2:]))
+        size = [max(multiple, round(side * factor / multiple) * multiple) for side in pictures.shape[-2:]]
+        if tuple(size) != tuple(pictures.shape[-2:]):
+            pictures = F.interpolate(pictures, size=size, mode="bilinear")
+        return (pictures - self.mean) / self.std
 
     @torch.no_grad()
     def forward(self, pictures: Tensor) -> Levels:
@@ -138,11 +159,7 @@ class Backbone(nn.Module):
         Returns:
             Float levels; f1 has about H/4 x W/4 cells, counted after enlarging.
         """
-        longer = max(pictures.shape[-2:])
-        if longer < self.input_size:
-            size = [max(1, round(side * self.input_size / longer)) for side in pictures.shape[-2:]]
-            pictures = F.interpolate(pictures, size=size, mode="bilinear")
-        x = ((pictures - self.mean) / self.std).to(dtype=self.dtype, memory_format=torch.channels_last)
+        x = self._pixels(pictures).to(dtype=self.dtype, memory_format=torch.channels_last)
         x = self.stem(x)
         levels = []
         for stage in self.stages:
@@ -151,17 +168,20 @@ class Backbone(nn.Module):
         return Levels(*levels)
 
     @torch.no_grad()
-    def top(self, f3: Tensor) -> Tensor:
-        """Give f4 of changed third levels (B, C3, h, w)."""
+    def top(self, f3: Tensor, token: Tensor | None = None) -> Tensor:
+        """Give f4 of changed third levels (B, C3, h, w); ``token`` as in `Levels`."""
         return self.stages[3](f3.to(self.dtype, memory_format=torch.channels_last)).float()
 
-    def as_trained(self, f3: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    def as_trained(self, f3: Tensor, token: Tensor | None = None) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Give f3 at the stride of pretraining, and the function from it to the scores of the pretraining classes.
 
         Every second cell of a dilated f3 is exactly the undilated f3.
         """
         stage = self._top_as_trained[0]
-        return f3[..., :: self.skip, :: self.skip], lambda a: self.classify(stage(a.to(self.dtype)).float())
+        if self.skip > 1:
+            top, left = (self._offset * (1 - side % 2) for side in f3.shape[-2:])
+            f3 = f3[..., top :: self.skip, left :: self.skip]
+        return f3, lambda a: self.classify(stage(a.to(self.dtype)).float())
 
     def classify(self, f4: Tensor) -> Tensor:
         """Give the scores (B, classes) of the pretraining classes from fourth levels (B, C4, h, w)."""
@@ -176,24 +196,66 @@ class Backbone(nn.Module):
         return digest.hexdigest()
 
 
-def _folded(network: nn.Module) -> nn.Module:
-    """Fold each batch normalisation into the convolution before it."""
-    for module in network.modules():
-        if isinstance(getattr(module, "normalization", None), nn.BatchNorm2d):
-            module.convolution = fuse_conv_bn_eval(module.convolution, module.normalization)
-            module.normalization = nn.Identity()
-    return network
+class PatchBackbone(Backbone):
+    """A frozen classifier of patches, ViT or DINOv2: its levels are the patch tokens after each quarter of its blocks.
+
+    The last level is normalised as the classifier wants it. Sides are brought to the nearest multiple of a patch. A
+    support is masked as in a convolutional network, at the third level; its class token has seen the whole picture.
+    Source: IIR's DINOv2 variant with its levels as presumably intended (systems.md 5.1).
+    """
+
+    def _build(self, parts: Convolutional | Patches, network: nn.Module) -> None:
+        self.embeddings, self.norm, self.head = parts.embeddings, parts.norm, parts.head
+        self.stages = nn.ModuleList(blocks_of(parts))
+        self._parts = [parts]
+        self.patch, self.prefix = network.config.patch_size, parts.prefix
+        self.channels = (network.config.hidden_size,) * 4
+        self.embeddings.to(self.dtype)
+        self.stages.to(self.dtype)
+
+    @torch.no_grad()
+    def forward(self, pictures: Tensor) -> Levels:
+        """Give the levels, float (B, C, h, w) with a cell a patch; see `Backbone.forward`."""
+        pixels = self._pixels(pictures, self.patch)
+        size = [side // self.patch for side in pixels.shape[-2:]]
+        x = embed(self.embeddings, pixels.to(self.dtype))
+        tokens = []
+        for stage in self.stages:
+            for block in stage:
+                x = block(x)
+            tokens.append(x.float())
+        maps = [t[:, self.prefix :].transpose(1, 2).unflatten(2, size) for t in (*tokens[:3], self.norm(tokens[3]))]
+        return Levels(*maps, token=tokens[2][:, : self.prefix])
+
+    @torch.no_grad()
+    def top(self, f3: Tensor, token: Tensor | None = None) -> Tensor:
+        """Give f4 of changed third levels (B, C, h, w) and their tokens (B, T, C)."""
+        return self._last(f3, token)[:, self.prefix :].transpose(1, 2).unflatten(2, f3.shape[-2:])
+
+    def as_trained(self, f3: Tensor, token: Tensor | None = None) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Give f3 as it is, and the function from it to the scores of the pretraining classes."""
+        return f3, lambda a: class_scores(self._parts[0], self._last(a, token))
+
+    def classify(self, f4: Tensor) -> Tensor:
+        """Not for patches: their scores need the class token, see `as_trained`."""
+        raise TypeError("the scores of a network of patches come from its third level: use as_trained")
+
+    def _last(self, f3: Tensor, token: Tensor | None) -> Tensor:
+        if token is None:
+            raise TypeError("a network of patches needs the token of its third level: hand on Levels.token")
+        x = torch.cat([token, f3.flatten(2).transpose(1, 2)], 1).to(self.dtype)
+        for block in self.stages[3]:
+            x = block(x)
+        return self.norm(x.float())
 
 
-def _dilate(stage: nn.Module, before: int, after: int) -> None:
-    """Replace the stride of a stage by dilation: ``before`` for its first 3x3 convolution, ``after`` for the others."""
-    rate = before
-    for module in stage.modules():
-        if isinstance(module, nn.Conv2d):
-            module.stride = (1, 1)
-            if module.kernel_size == (3, 3):
-                module.dilation = module.padding = (rate, rate)
-                rate = after
+@torch.no_grad()
+def _channels(stem: nn.Module, stages: nn.ModuleList) -> tuple[int, ...]:
+    x, found = stem(torch.zeros(1, 3, 64, 64)), []
+    for stage in stages:
+        x = stage(x)
+        found.append(x.shape[1])
+    return tuple(found)
 
 
 def _sharing_copy(stage: nn.Module) -> nn.Module:

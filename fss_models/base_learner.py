@@ -44,7 +44,7 @@ class BaseLearner(nn.Module):
 
     def forward(self, levels: Levels) -> tuple[Tensor, Tensor]:
         """Give features (B, C, h, w) and logits (B, labels, h, w), both at the size of f1."""
-        levels = Levels(*(norm(level) for norm, level in zip(self.standardise, levels, strict=True)))
+        levels = Levels(*(norm(level) for norm, level in zip(self.standardise, levels.maps, strict=True)))
         size = levels.f4.shape[-2:]
         pooled = [resize(pool(levels.f4), size) for pool in self.pools]
         x = torch.cat([resize(levels.f2, size), resize(levels.f3, size), levels.f4], 1)

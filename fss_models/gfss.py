@@ -16,11 +16,11 @@ from torch.nn import functional as F
 
 from fss_models.backbones import Backbone, Levels
 from fss_models.base_learner import BaseLearner
-from fss_models.cam import own_class, xgrad_cam
 from fss_models.fusion import Fusion
-from fss_models.iir import IIR, Seen, SupportCode
+from fss_models.iir import IIR, PRESETS, Compat, SupportCode
 from fss_models.layers import resize
 from fss_models.randomness import seeded
+from fss_models.seen import Seen, see_queries, see_supports
 from pipeline.errors import InputError, cause_of
 from pipeline.types import Support
 
@@ -67,10 +67,12 @@ class GfssModel(nn.Module):
         channels = self.backbone.channels
         with seeded(config.seed, "initial weights"):
             self.base_learner = BaseLearner(channels, 1 + config.base + config.novel, dim=config.base_dim)
+            # in GFSS most classes are absent from a picture: hence the similarities, and features of one scale
             self.decoder = IIR(
-                channels[1] + channels[2], channels[3], shots=config.shots, dim=config.dim, blocks=config.blocks,
-                feature_dropout=config.feature_dropout, train_projection=config.train_projection,
-            )
+                channels[1] + channels[2], channels[3], PRESETS[config.name], shots=config.shots, dim=config.dim,
+                blocks=config.blocks, feature_dropout=config.feature_dropout, standardise=True, similarities=True,
+                compat=Compat(detached_input=not config.train_projection),
+            )  # fmt: skip
         self.fusion = Fusion(1 + config.base)
         self._supports: dict[str, Tensor] | None = None
         self._code: tuple[SupportCode, Tensor] | None = None
@@ -122,16 +124,11 @@ class GfssModel(nn.Module):
 
     def see_supports(self, levels: Levels, masks: Tensor) -> tuple[Seen, Tensor]:
         """Give what the decoder sees of supports, levels of N * S pictures, and their classes c* (N, S)."""
-        flat = masks.flatten(0, 1).float()
-        classes = own_class(self.backbone, levels.f3, flat)
-        f4 = self.backbone.top(levels.f3 * resize(flat[:, None], levels.f3.shape[-2:]))
-        cam = xgrad_cam(self.backbone, levels.f3, classes)
-        return Seen(levels.f2, levels.f3, f4, cam), classes.unflatten(0, masks.shape[:2])
+        return see_supports(self.backbone, levels, masks)
 
     def see_queries(self, levels: Levels, classes: Tensor) -> Seen:
         """Give what the decoder sees of P queries for the classes c* (P, S) of their supports."""
-        cams = [xgrad_cam(self.backbone, levels.f3, classes[:, s]) for s in range(classes.shape[1])]
-        return Seen(levels.f2, levels.f3, levels.f4, torch.stack(cams, 1))
+        return see_queries(self.backbone, levels, classes)
 
     # --- prediction -------------------------------------------------------------------------------------------
 

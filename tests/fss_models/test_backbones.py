@@ -18,7 +18,7 @@ def test_levels_are_the_networks_own(backbone_folder, pictures):
     enlarged = torch.nn.functional.interpolate(pictures, size=(64, 64), mode="bilinear")
     expected = network((enlarged - 0.5) / 0.25, output_hidden_states=True)
     levels = backbone(pictures)
-    for level, hidden in zip(levels, expected.hidden_states[1:], strict=True):
+    for level, hidden in zip(levels.maps, expected.hidden_states[1:], strict=True):
         torch.testing.assert_close(level, hidden, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(backbone.classify(levels.f4), expected.logits, atol=1e-4, rtol=1e-4)
 

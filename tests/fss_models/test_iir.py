@@ -3,9 +3,12 @@ import pytest
 import torch
 from scipy.special import softmax
 
+from fss_models.attention import CrossAttention, directional_mask
 from fss_models.cam import best_threshold, split_regions
-from fss_models.iir import IIR, CrossAttention, Seen, directional_mask, local_map, prior_map, similarities
+from fss_models.iir import IIR
 from fss_models.layers import cosine_map, gram_distance, masked_average, region_min_max
+from fss_models.priors import local_map, prior_map, similarities
+from fss_models.seen import Seen
 
 
 def random(*shape, seed=0):

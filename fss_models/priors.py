@@ -1,0 +1,63 @@
+"""Where the class may be in the query: prior, local map and plain similarities, from prototypes. Nothing is trained."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fss_models.layers import cosine_map, masked_average, region_min_max, resize, resize_labels
+
+
+def prior_map(f4: Tensor, active: Tensor, core: Tensor, local: Tensor) -> Tensor:
+    """Match like with like: CAM-active cells with the core prototype, the others with the local one.
+
+    Source: IIR, P = N_C(cos(F4 C, p_core)) + N_{1-C}(cos(F4 (1 - C), p_local)), N = min-max inside a region.
+
+    Args:
+        f4: (B, C4, h, w).
+        active: bool (B, H, W), brought to (h, w) by nearest neighbour.
+        core: (B, C4).
+        local: (B, C4); a prototype of zeros gives a prior of zeros in its region.
+
+    Returns:
+        (B, h, w) in 0..1.
+    """
+    active = resize_labels(active, f4.shape[-2:])
+    return region_min_max(cosine_map(f4, core), active) + region_min_max(cosine_map(f4, local), ~active)
+
+
+def category_prior(f4: Tensor, cam: Tensor, support: Tensor) -> Tensor:
+    """Match a whole picture with one representation of the class that support and query make together.
+
+    Source: I2R, "category-specific high level representations which aggregate global semantic cues from support and
+    query images"; that sentence of its abstract is all the evidence, the formula is ours: r = p_s + p_q, each of unit
+    length, p_q = CAM-weighted average of the picture's own F4, P = N(cos(F4, r)).
+
+    Args:
+        f4: (B, C4, h, w).
+        cam: (B, H, W) in 0..1 for the support's class, brought to (h, w).
+        support: prototypes of the support's whole mask (B, C4), of unit length or zero.
+
+    Returns:
+        (B, h, w) in 0..1.
+    """
+    own = masked_average(f4, resize(cam[:, None], f4.shape[-2:])[:, 0])
+    cosine = cosine_map(f4, support + F.normalize(own, dim=1))
+    return region_min_max(cosine, torch.ones_like(cosine, dtype=torch.bool))
+
+
+def local_map(core: Tensor, local: Tensor, active: Tensor) -> Tensor:
+    """Give R = p_core C + p_local (1 - C), (B, d, h, w), from prototypes (B, d) and active cells (B, h, w) in 0..1."""
+    active = active[:, None]
+    return core[..., None, None] * active + local[..., None, None] * (1 - active)
+
+
+def similarities(mid: Tensor, f4: Tensor, p_mid: Tensor, p_high: Tensor) -> Tensor:
+    """Give the cosines (B, 2, h, w) with the prototypes of the whole mask, at the middle levels and at the top.
+
+    Ours. The prior is stretched to 0..1 in every picture, so it cannot say that the class is absent. In GFSS it mostly
+    is, and these cosines can. They also go straight into the logit: the blocks alone first learn what a thing is, and
+    only much later whether it is one of the class.
+    """
+    return torch.stack([cosine_map(mid, p_mid), cosine_map(resize(f4, mid.shape[-2:]), p_high)], 1)
