@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from fss_models.gfss import GfssConfig, GfssModel
 
 
-def _iir(config: GfssConfig, backbone: Backbone | None) -> GfssModel:
+def _gfss(config: GfssConfig, backbone: Backbone | None) -> GfssModel:
     from fss_models.gfss import GfssModel
 
     return GfssModel(config, backbone)
 
 
-MODELS: dict[str, Callable[[GfssConfig, Backbone | None], GfssModel]] = {"iir": _iir}
-"""Name in the config -> builder."""
+MODELS: dict[str, Callable[[GfssConfig, Backbone | None], GfssModel]] = {"iir": _gfss, "i2r": _gfss}
+"""Name in the config -> builder; the name is also that of the decoder's preset in `iir.PRESETS`."""
 
 
 def build_model(config: GfssConfig, backbone: Backbone | None = None) -> GfssModel:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from fss_models.layers import resize
 from fss_models.networks import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -143,11 +143,7 @@ class Backbone(nn.Module):
 
     def _pixels(self, pictures: Tensor, multiple: int = 1) -> Tensor:
         """Enlarge small pictures, bring the sides to a multiple, standardise the channels."""
-        factor = max(1.0, self.input_size / max(pictures.shape[-2:]))
-        size = [max(multiple, round(side * factor / multiple) * multiple) for side in pictures.shape[-2:]]
-        if tuple(size) != tuple(pictures.shape[-2:]):
-            pictures = F.interpolate(pictures, size=size, mode="bilinear")
-        return (pictures - self.mean) / self.std
+        return (enlarged(pictures, self.input_size, multiple) - self.mean) / self.std
 
     @torch.no_grad()
     def forward(self, pictures: Tensor) -> Levels:
@@ -247,6 +243,13 @@ class PatchBackbone(Backbone):
         for block in self.stages[3]:
             x = block(x)
         return self.norm(x.float())
+
+
+def enlarged(pictures: Tensor, least: int, multiple: int = 1) -> Tensor:
+    """Enlarge pictures (B, C, H, W) until the longer side has ``least`` pixels, and bring the sides to a multiple."""
+    factor = max(1.0, least / max(pictures.shape[-2:]))
+    size = [max(multiple, round(side * factor / multiple) * multiple) for side in pictures.shape[-2:]]
+    return resize(pictures, size)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The base learner: a PSPNet head on the frozen backbone, for background and base classes, later novel ones too."""
+"""Base learners: PSPNet heads on the frozen backbone, for background and base classes, in GFSS later novel ones too."""
 
 from __future__ import annotations
 
@@ -7,6 +7,37 @@ from torch import Tensor, nn
 
 from fss_models.backbones import Levels
 from fss_models.layers import resize
+
+
+class PspHead(nn.Module):
+    """PSPNet head on the fourth level alone, as in IIR's ensemble and in the preparation of its backbone.
+
+    Source: PSPNet; the base learner of BAM.
+
+    Args:
+        high: channels of f4.
+        labels: outputs, 1 + B.
+        dim: channels of the penultimate features.
+        dropout: rate of whole channels before the classifier.
+    """
+
+    def __init__(self, high: int, labels: int, *, dim: int = 512, dropout: float = 0.1) -> None:
+        super().__init__()
+        part = max(high // 4, 8)
+        self.pools = nn.ModuleList(
+            nn.Sequential(nn.AdaptiveAvgPool2d(n), *_convolution(high, part, 1)) for n in BaseLearner.BINS
+        )
+        self.mix = nn.Sequential(*_convolution(high + 4 * part, dim, 3))
+        self.classifier = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(dim, labels, 1))
+
+    def forward(self, f4: Tensor) -> Tensor:
+        """Give logits (B, labels, h, w) of fourth levels (B, C4, h, w)."""
+        pooled = [resize(pool(f4), f4.shape[-2:]) for pool in self.pools]
+        return self.classifier(self.mix(torch.cat([f4, *pooled], 1)))
+
+
+def _convolution(channels: int, out: int, width: int) -> tuple[nn.Module, ...]:
+    return nn.Conv2d(channels, out, width, padding=width // 2, bias=False), nn.BatchNorm2d(out), nn.ReLU()
 
 
 class BaseLearner(nn.Module):

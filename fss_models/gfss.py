@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from fss_models.backbones import Backbone, Levels
 from fss_models.base_learner import BaseLearner
 from fss_models.fusion import Fusion
-from fss_models.iir import IIR, PRESETS, Compat, SupportCode
+from fss_models.iir import IIR, Compat, SupportCode, preset
 from fss_models.layers import resize
 from fss_models.randomness import seeded
 from fss_models.seen import Seen, see_queries, see_supports
@@ -69,7 +69,7 @@ class GfssModel(nn.Module):
             self.base_learner = BaseLearner(channels, 1 + config.base + config.novel, dim=config.base_dim)
             # in GFSS most classes are absent from a picture: hence the similarities, and features of one scale
             self.decoder = IIR(
-                channels[1] + channels[2], channels[3], PRESETS[config.name], shots=config.shots, dim=config.dim,
+                channels[1] + channels[2], channels[3], preset(config.name), shots=config.shots, dim=config.dim,
                 blocks=config.blocks, feature_dropout=config.feature_dropout, standardise=True, similarities=True,
                 compat=Compat(detached_input=not config.train_projection),
             )  # fmt: skip

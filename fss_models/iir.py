@@ -24,10 +24,12 @@ from torch.nn import functional as F
 
 from fss_models.attention import CrossAttention, SelfAttention, as_map, as_tokens, auxiliary_head, refine
 from fss_models.cam import best_threshold, split_regions
+from fss_models.ensemble import Ensemble
 from fss_models.layers import gram_distance, masked_average, resize, resize_labels
 from fss_models.priors import category_prior, local_map, prior_map, similarities
 from fss_models.seen import Seen
 from pipeline.classes import IGNORE
+from pipeline.errors import InputError
 
 MATCH = 6.0
 """Weight of each plain similarity in the logit at the start of training."""
@@ -60,6 +62,8 @@ class IIRConfig(BaseModel):
     directional_dropout: bool = Field(True, description="drop support-query pairs of conflicting labels in training")
     standardise: bool = Field(False, description="ours: features standardised channel by channel before all else")
     similarities: bool = Field(False, description="ours: plain cosines in the decoder's input and in its logit")
+    base: int = Field(0, ge=0, description="base classes of the ensemble's base learner; 0: no ensemble")
+    base_dim: int = Field(512, ge=8, description="channels of the base learner's penultimate features")
     compat: Compat = Compat()
 
 
@@ -70,6 +74,17 @@ PUBLISHED = IIRConfig(
     compat=Compat(transposed_dropout=True, detached_input=True, ignore_as_background=True, last_shot_region=True)
 )
 """IIR as the authors' published code runs it."""
+
+
+def preset(name: str) -> IIRConfig:
+    """Give the settings of a named model.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if name not in PRESETS:
+        raise InputError(f"unknown decoder {name!r}: expected one of {', '.join(PRESETS)}")
+    return PRESETS[name]
 
 
 @dataclass
@@ -112,15 +127,15 @@ class SupportCode:
 class Decoded(NamedTuple):
     """What the decoder says of P pairs.
 
-    Foreground logits (P, h, w), those of the auxiliary heads (P, blocks - 1, h, w), prior (P, h, w) in 0..1, masked
-    share, and BAM's adjustment factor psi (P,): how unlike query and supports are.
+    Foreground logits (P, h, w) of the query head, those of the auxiliary heads (P, blocks - 1, h, w), prior (P, h4, w4)
+    in 0..1, masked share, and the final logits: after the ensemble where there is one, else the query head's own.
     """
 
     logits: Tensor
     aux: Tensor
     prior: Tensor
     masked: Tensor
-    psi: Tensor
+    final: Tensor
 
 
 class IIR(nn.Module):
@@ -158,10 +173,12 @@ class IIR(nn.Module):
             nn.init.constant_(self.match.weight, MATCH)
             nn.init.constant_(self.match.bias, -MATCH)
         self.mix_shots = nn.ModuleList([nn.Linear(c.shots, 2, bias=False), nn.Linear(2, c.shots, bias=False)])
+        if c.base:
+            self.ensemble = Ensemble(high, c.base, c.base_dim)
 
     def forward(self, query: Seen, support: Seen, masks: Tensor, query_masks: Tensor | None = None) -> Tensor:
-        """Give foreground logits (P, h, w) of queries from supports; masks are bool (P, S, H, W)."""
-        return self.decode(query, self.encode_supports(support, masks), query_masks).logits
+        """Give final foreground logits (P, h, w) of queries from supports; masks are bool (P, S, H, W)."""
+        return self.decode(query, self.encode_supports(support, masks), query_masks).final
 
     def encode_supports(self, support: Seen, masks: Tensor) -> SupportCode:
         """Turn supports into what the decoder needs.
@@ -216,7 +233,9 @@ class IIR(nn.Module):
         )  # fmt: skip
         return SupportCode(*(None if y is None else y.unflatten(0, (pairs, shots)) for y in found))
 
-    def decode(self, query: Seen, code: SupportCode, query_masks: Tensor | None = None) -> Decoded:
+    def decode(
+        self, query: Seen, code: SupportCode, query_masks: Tensor | None = None, classes: Tensor | None = None
+    ) -> Decoded:
         """Decode P pairs.
 
         Args:
@@ -224,11 +243,12 @@ class IIR(nn.Module):
             code: the supports of P classes.
             query_masks: labels of the queries in training, uint8 (P, H, W) with 0, 1 and 255; they steer the
                 directional dropout, which is off without them and in evaluation mode.
+            classes: base classes (P,), 1..B, of the pairs in training; they are hidden from the ensemble.
         """
         size = query.f3.shape[-2:]
-        distance = self._distance(query.f2, code.f2)
-        weights = self._weights(distance)
         shots = range(code.threshold.shape[1])
+        distance = self._distance(query.f2, code.f2) if len(shots) > 1 or self.config.base else None
+        weights = torch.ones_like(code.threshold) if len(shots) == 1 else self._weights(distance)
 
         def average(each: list[Tensor]) -> Tensor:
             return torch.einsum("ps,ps...->p...", weights, torch.stack(each, 1))
@@ -265,8 +285,11 @@ class IIR(nn.Module):
                 aux.append(self.aux_query[i](as_map(x, size))[:, 0])
             x = x + as_tokens(self.residual[i](as_map(x, size)))
         logits = self._head(self.head_query, as_map(x, size), alike)
-        psi = (weights * distance).sum(1)
-        return Decoded(logits, torch.stack(aux, 1), prior, torch.stack(masked).mean(), psi)
+        final = logits
+        if self.config.base:
+            hidden = classes if self.training else None
+            final = self.ensemble(logits, query.f4, (weights * distance).sum(1), hidden)
+        return Decoded(logits, torch.stack(aux, 1), prior, torch.stack(masked).mean(), final)
 
     def shot_weights(self, query: Tensor, support: Tensor) -> Tensor:
         """Weights (P, S) of the shots, summing to one, from query f2 (P, C, h, w) and support f2 (P, S, C, h, w).
@@ -279,10 +302,7 @@ class IIR(nn.Module):
         return torch.stack([gram_distance(query, support[:, s]) for s in range(support.shape[1])], 1)
 
     def _weights(self, distance: Tensor) -> Tensor:
-        shots = distance.shape[1]
-        if shots == 1:
-            return torch.ones_like(distance)
-        if shots != self.config.shots:  # calibrated for another number of shots
+        if distance.shape[1] != self.config.shots:  # calibrated for another number of shots
             return F.softmax(-distance, dim=1)
         ordered, order = distance.sort(1)
         scores = self.mix_shots[1](self.mix_shots[0](ordered).relu())

@@ -1,0 +1,152 @@
+"""What every model keeps, as a GFSS network and as a bare decoder on a backbone; the names come from the tables."""
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from fss_models import MODELS, build_model
+from fss_models.backbones import Backbone
+from fss_models.gfss import GfssModel
+from fss_models.iir import IIR, PRESETS
+from fss_models.iir_loss import iir_loss
+from fss_models.randomness import seeded
+from fss_models.seen import see_queries, see_supports
+from pipeline.types import Support
+
+
+class Gfss:
+    """A GFSS model with supports of its novel classes."""
+
+    def __init__(self, name, shots, backbone, config, supports):
+        self.model = build_model(config.model_copy(update={"name": name, "shots": shots}), backbone)
+        pool = [(p, m) for s in supports for p, m in zip(s.pictures, s.masks, strict=True)]
+        chosen = [[pool[(i * s) % 2] for s in range(shots)] for i in range(2)]
+        self.model.set_supports(
+            [Support(f"n{i}", tuple(p for p, _ in c), tuple(m for _, m in c)) for i, c in enumerate(chosen)]
+        )
+        self.trained = self.model.decoder
+
+    def predict(self, pictures):
+        return self.model(pictures)
+
+    def loss(self, pictures):
+        model = self.model
+        shown, masks = model.support_tensors()
+        support, classes = model.see_supports(model.backbone(shown.flatten(0, 1)), masks)
+        code = model.decoder.encode_supports(support, masks)
+        seen = model.see_queries(model.backbone(pictures), classes)
+        truth = (pictures[:, 0] > 0.5).to(torch.uint8)
+        return iir_loss(model.decoder.decode(seen, code, truth), code, truth, masks.to(torch.uint8))["loss"]
+
+    def reload(self, folder, backbone):
+        self.model.save(folder)
+        self.model = GfssModel.load(folder, backbone)
+
+
+class Bare(nn.Module):
+    """A preset at small width, with random supports of the query's size."""
+
+    def __init__(self, name, shots, backbone):
+        super().__init__()
+        self.name, self.shots, self.backbone = name, shots, backbone
+        c = backbone.channels
+        with seeded(0, "contract"):
+            self.decoder = IIR(c[1] + c[2], c[3], PRESETS[name], shots=shots, dim=8, blocks=3, base=4, base_dim=8)
+
+    model = property(lambda self: self)
+    trained = property(lambda self: self.decoder)
+
+    def predict(self, pictures):
+        query, support, masks = self._see(pictures)
+        return self.decoder(query, support, masks)
+
+    def loss(self, pictures):
+        query, support, masks = self._see(pictures)
+        code = self.decoder.encode_supports(support, masks)
+        truth = (pictures[:, 0] > 0.5).to(torch.uint8)
+        out = self.decoder.decode(query, code, truth, torch.ones(len(pictures), dtype=torch.long))
+        return iir_loss(out, code, truth, masks.to(torch.uint8))["loss"]
+
+    def _see(self, pictures):
+        size = pictures.shape[-2:]
+        shown = torch.rand(1, self.shots, 3, *size, generator=torch.Generator().manual_seed(5))
+        shown = shown.expand(len(pictures), -1, -1, -1, -1)
+        masks = shown[:, :, 0] > 0.4
+        levels = self.backbone(shown.flatten(0, 1))
+        support, classes = see_supports(self.backbone, levels, masks, size)
+        return see_queries(self.backbone, self.backbone(pictures), classes, size), support, masks
+
+    def reload(self, folder, backbone):
+        save_file(self.decoder.state_dict(), folder / "decoder.safetensors")
+        fresh = Bare(self.name, self.shots, backbone)
+        for p in fresh.decoder.parameters():
+            nn.init.zeros_(p)
+        fresh.decoder.load_state_dict(load_file(folder / "decoder.safetensors"))
+        self.decoder, self.backbone = fresh.decoder, backbone
+        self.eval()
+
+
+@pytest.fixture(params=[1, 5], ids=["1-shot", "5-shot"])
+def shots(request):
+    """Give both numbers of shots."""
+    return request.param
+
+
+@pytest.fixture(params=[("gfss", n) for n in MODELS] + [("fss", n) for n in PRESETS], ids=lambda p: "-".join(p))
+def network(request, shots, backbone, tiny_config, supports):
+    """Build every model in turn."""
+    kind, name = request.param
+    built = Gfss(name, shots, backbone, tiny_config, supports) if kind == "gfss" else Bare(name, shots, backbone)
+    built.model.eval()
+    return built
+
+
+def test_forward_is_finite_and_deterministic(network, pictures):
+    """In evaluation the same pictures give the same bits."""
+    with torch.no_grad():
+        first, second = network.predict(pictures), network.predict(pictures)
+    assert torch.isfinite(first).all()
+    assert torch.equal(first, second)
+    assert len(first) == 2
+
+
+def test_odd_and_unequal_sides(network):
+    """Pictures of 37 x 51 pixels have an answer."""
+    with torch.no_grad():
+        assert torch.isfinite(network.predict(torch.rand(1, 3, 37, 51))).all()
+
+
+def test_batch_of_two_is_two_of_one(network, pictures):
+    """Pictures of a batch do not see each other."""
+    with torch.no_grad():
+        both = network.predict(pictures)
+        alone = torch.cat([network.predict(pictures[:1]), network.predict(pictures[1:])])
+    torch.testing.assert_close(both, alone, atol=1e-4, rtol=1e-3)
+
+
+def test_a_step_trains_the_decoder_and_nothing_frozen(network, pictures):
+    """Every weight of the decoder gets a finite gradient, no weight of backbone or base learner moves or gets one."""
+    network.model.train()
+    frozen = {n: p for n, p in network.model.named_parameters() if not p.requires_grad}
+    before = {n: p.clone() for n, p in frozen.items()}
+    weights_id = network.model.backbone.weights_id
+    network.loss(pictures).backward()
+    trained = {n: p for n, p in network.trained.named_parameters() if p.requires_grad}
+    unused = {n for n, p in trained.items() if p.grad is None or not p.grad.any()}
+    # one shot needs no weights; small ReLUs may all be off; a key's bias moves all logits of a softmax alike
+    assert not {n for n in unused if "mix_shots" not in n and not n.endswith("key.bias")}
+    assert all(torch.isfinite(p.grad).all() for p in trained.values() if p.grad is not None)
+    torch.optim.SGD(trained.values(), lr=0.1).step()
+    assert any(n.startswith("backbone") for n in frozen)
+    assert all(p.grad is None and torch.equal(p, before[n]) for n, p in frozen.items())
+    assert network.model.backbone.weights_id == weights_id
+    assert not any(m.training for m in network.model.backbone.modules())
+
+
+def test_loaded_model_predicts_the_same_bits(network, backbone_folder, pictures, tmp_path):
+    """Saved, and loaded with a backbone that was read anew, it predicts what it predicted."""
+    with torch.no_grad():
+        expected = network.predict(pictures)
+        network.reload(tmp_path, Backbone.from_pretrained(backbone_folder, precision="float32"))
+        assert torch.equal(network.predict(pictures), expected)
