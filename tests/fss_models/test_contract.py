@@ -28,9 +28,11 @@ class Gfss:
         self.trained = self.model.decoder
 
     def predict(self, pictures):
+        """Give what the model says of pictures."""
         return self.model(pictures)
 
     def loss(self, pictures):
+        """Give the loss of a training step on pictures."""
         model = self.model
         shown, masks = model.support_tensors()
         support, classes = model.see_supports(model.backbone(shown.flatten(0, 1)), masks)
@@ -40,6 +42,7 @@ class Gfss:
         return iir_loss(model.decoder.decode(seen, code, truth), code, truth, masks.to(torch.uint8))["loss"]
 
     def reload(self, folder, backbone):
+        """Save, and go on with what is loaded again."""
         self.model.save(folder)
         self.model = GfssModel.load(folder, backbone)
 
@@ -58,10 +61,12 @@ class Bare(nn.Module):
     trained = property(lambda self: self.decoder)
 
     def predict(self, pictures):
+        """Give what the model says of pictures."""
         query, support, masks = self._see(pictures)
         return self.decoder(query, support, masks)
 
     def loss(self, pictures):
+        """Give the loss of a training step on pictures."""
         query, support, masks = self._see(pictures)
         code = self.decoder.encode_supports(support, masks)
         truth = (pictures[:, 0] > 0.5).to(torch.uint8)
@@ -78,6 +83,7 @@ class Bare(nn.Module):
         return see_queries(self.backbone, self.backbone(pictures), classes, size), support, masks
 
     def reload(self, folder, backbone):
+        """Save, and go on with what is loaded again."""
         save_file(self.decoder.state_dict(), folder / "decoder.safetensors")
         fresh = Bare(self.name, self.shots, backbone)
         for p in fresh.decoder.parameters():
