@@ -15,8 +15,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from pipeline.errors import InputError, cause_of
 
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-MOBILENET_LEVELS = (0, 2, 5, 12)
-"""First block of each stage of MobileNetV2: where the stride becomes 4, 8, 16, 32."""
+MOBILENET_ENDS = (2, 5, 12)
+"""Blocks of MobileNetV2 whose expansion ends a stage: the last maps of stride 4, 8, 16.
+
+They are behind an activation and so not negative, which XGrad-CAM needs: it divides by their sum. The blocks' own
+outputs are linear; with them the maps are hardly better than chance on photographs (docs/decisions.md).
+"""
 
 
 class Convolutional(NamedTuple):
@@ -189,8 +193,14 @@ def _is_whole(network: nn.Module, parts: Convolutional | Patches) -> bool:
 
 
 def _mobilenet_parts(base: nn.Module, head: nn.Module) -> Convolutional:
-    starts = [*MOBILENET_LEVELS, len(base.layer)]
-    stages = [nn.Sequential(*base.layer[a:b]) for a, b in pairwise(starts)]
+    stages = [nn.Sequential() for _ in range(4)]
+    for number, block in enumerate(base.layer):
+        stage = sum(number > end for end in MOBILENET_ENDS)
+        if number in MOBILENET_ENDS:  # it changes the stride, so it has no shortcut around it
+            stages[stage].append(block.expand_1x1)
+            stages[stage + 1].extend([block.conv_3x3, block.reduce_1x1])
+        else:
+            stages[stage].append(block)
     stages[3].append(base.conv_1x1)
     return Convolutional(base.conv_stem, nn.ModuleList(stages), head)
 
