@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForImageClassification
 
 from fss_models.backbones import Backbone
 from fss_models.ensemble import Ensemble
@@ -53,19 +52,12 @@ def test_both_phases(backbone_folder, batches, tmp_path):
     assert right > 0.8
 
 
-def test_the_second_phase_touches_the_classifier_alone(backbone_folder, batches, tmp_path, monkeypatch):
-    """Without a first phase everything but the classifier comes out as it went in, running statistics included."""
-    settings = PreparationSettings(steps=2, lr=5e-3, dim=16)
-    trained = []
-    monkeypatch.setattr("fss_models.preparation._train", lambda *arguments: trained.append(arguments[:2]))
+def test_the_second_phase_touches_the_classifier_alone(backbone_folder, batches, tmp_path):
+    """Without a first phase all but the classifier comes out as it went in, running statistics included."""
+    settings = PreparationSettings(steps=6, first=0, lr=5e-3, dim=16)
     out = prepare_backbone(backbone_folder, batches, 4, tmp_path, settings)
-    parameters, loss_of = trained[1]
-    assert [tuple(p.shape) for p in parameters] == [(7, 32), (7,)]
-    loss_of(1).backward()
-    assert all(p.grad.any() for p in parameters)
-    before = AutoModelForImageClassification.from_pretrained(backbone_folder).state_dict()
-    after = AutoModelForImageClassification.from_pretrained(out).state_dict()
-    assert all(torch.equal(before[key], after[key]) for key in before)
+    before, after = (load_file(f / "model.safetensors") for f in (backbone_folder, out))
+    assert {k for k in before if torch.equal(before[k], after[k])} == {k for k in before if "classifier" not in k}
 
 
 def test_distillation_by_hand():
