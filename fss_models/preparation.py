@@ -15,11 +15,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fss_models.backbones import FULL_SIZE_INPUT, enlarged
+from fss_models.backbones import enlarged
 from fss_models.base_learner import PspHead
 from fss_models.ensemble import Ensemble
 from fss_models.layers import masked_average, rate_factor, resize, resize_labels
-from fss_models.networks import IMAGENET_MEAN, IMAGENET_STD, Convolutional, read_network, take_apart
+from fss_models.networks import IMAGENET_MEAN, IMAGENET_STD, Convolutional, input_size, read_network, take_apart
 from fss_models.randomness import seeded
 from pipeline.classes import IGNORE
 from pipeline.errors import InputError, cause_of
@@ -90,7 +90,7 @@ def prepare_backbone(
         torch.tensor(preprocessing.get(key, default), device=device)[:, None, None]
         for key, default in (("image_mean", IMAGENET_MEAN), ("image_std", IMAGENET_STD))
     )
-    least = preprocessing.get("size", {}).get("height", FULL_SIZE_INPUT)
+    least = input_size(preprocessing)
     with torch.no_grad():
         high = _top(parts, torch.zeros(1, 3, 64, 64, device=device)).shape[1]
     with seeded(settings.seed, "base learner"):
