@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fss_models.layers import resize
 from fss_models.networks import (
+    FULL_SIZE_INPUT,
     IMAGENET_MEAN,
     IMAGENET_STD,
     Convolutional,
@@ -22,13 +23,12 @@ from fss_models.networks import (
     dilate,
     embed,
     fold_norms,
+    input_size,
     of_patches,
     read_network,
     take_apart,
 )
 from pipeline.errors import InputError
-
-FULL_SIZE_INPUT = 224
 
 
 class Levels(NamedTuple):
@@ -125,12 +125,11 @@ class Backbone(nn.Module):
             InputError: there is no such folder, or it holds no whole classifier of a known kind.
         """
         network, settings = read_network(Path(folder))
-        size = settings.get("crop_size") or settings.get("size", {})
         kind = PatchBackbone if of_patches(network) else Backbone
         return kind(
             network,
             stride=stride,
-            input_size=size.get("height") or size.get("shortest_edge") or FULL_SIZE_INPUT,
+            input_size=input_size(settings),
             mean=tuple(settings.get("image_mean", IMAGENET_MEAN)),
             std=tuple(settings.get("image_std", IMAGENET_STD)),
             source=str(folder),

@@ -15,6 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from pipeline.errors import InputError, cause_of
 
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+FULL_SIZE_INPUT = 224
 MOBILENET_ENDS = (2, 5, 12)
 """Blocks of MobileNetV2 whose expansion ends a stage: the last maps of stride 4, 8, 16.
 
@@ -80,6 +81,12 @@ def read_network(place: Path) -> tuple[nn.Module, dict[str, Any]]:
         )
     settings = place / "preprocessor_config.json"
     return network.eval(), json.loads(settings.read_text()) if settings.exists() else {}
+
+
+def input_size(settings: dict[str, Any]) -> int:
+    """Give the side in pixels that a network was trained on, from its preprocessing."""
+    size = settings.get("crop_size") or settings.get("size", {})
+    return size.get("height") or size.get("shortest_edge") or FULL_SIZE_INPUT
 
 
 def take_apart(network: nn.Module) -> Convolutional | Patches:

@@ -15,11 +15,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fss_models.backbones import FULL_SIZE_INPUT, enlarged
+from fss_models.backbones import enlarged
 from fss_models.base_learner import PspHead
 from fss_models.ensemble import Ensemble
 from fss_models.layers import masked_average, rate_factor, resize, resize_labels
-from fss_models.networks import IMAGENET_MEAN, IMAGENET_STD, Convolutional, read_network, take_apart
+from fss_models.networks import IMAGENET_MEAN, IMAGENET_STD, Convolutional, input_size, read_network, take_apart
 from fss_models.randomness import seeded
 from pipeline.classes import IGNORE
 from pipeline.errors import InputError, cause_of
@@ -34,7 +34,8 @@ class PreparationSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: int = Field(ge=2, description="of both phases together, half for each")
+    steps: int = Field(ge=2, description="of both phases together")
+    first: float = Field(0.5, ge=0, le=1, description="share of the steps for the first phase; 0 distils alone")
     lr: float = Field(2.5e-4, gt=0, description="peak rate of AdamW")
     weight_decay: float = Field(1e-4, ge=0, description="of AdamW")
     warm: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the rate rises; then a half cosine")
@@ -89,7 +90,7 @@ def prepare_backbone(
         torch.tensor(preprocessing.get(key, default), device=device)[:, None, None]
         for key, default in (("image_mean", IMAGENET_MEAN), ("image_std", IMAGENET_STD))
     )
-    least = preprocessing.get("size", {}).get("height", FULL_SIZE_INPUT)
+    least = input_size(preprocessing)
     with torch.no_grad():
         high = _top(parts, torch.zeros(1, 3, 64, 64, device=device)).shape[1]
     with seeded(settings.seed, "base learner"):
@@ -114,13 +115,13 @@ def prepare_backbone(
             pooled, expected = pooled[seen], teacher.head(expected[seen])
         return distillation(parts.head(pooled), expected, settings.temperature)
 
-    half = settings.steps // 2
+    first = round(settings.first * settings.steps)
     network.train(), head.train()
-    _train([*network.parameters(), *head.parameters()], base_loss, range(half), settings, progress)
+    _train([*network.parameters(), *head.parameters()], base_loss, range(first), settings, progress)
     network.eval(), head.eval()
     network.requires_grad_(False)
     parts.head.requires_grad_(True)
-    _train(list(parts.head.parameters()), classifier_loss, range(half, settings.steps), settings, progress)
+    _train(list(parts.head.parameters()), classifier_loss, range(first, settings.steps), settings, progress)
 
     folder = Path(folder)
     network.requires_grad_(True).cpu().save_pretrained(folder)
