@@ -30,6 +30,7 @@ class DataSet(Protocol):
         maps: whether masks are label maps; else an item is a picture and one class, for FSS episodes only.
         where: what belongs where on the disk, and where to get it.
         purposes: what there are pictures for: base, support, validation.
+        lists: names of its published lists, which `pictures` takes in place of a purpose.
     """
 
     @property
@@ -43,6 +44,9 @@ class DataSet(Protocol):
 
     @property
     def purposes(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def lists(self) -> tuple[str, ...]: ...  # noqa: D102
 
     def split(self, fold: int) -> ClassSplit:
         """Give the classes of a fold."""

@@ -33,6 +33,7 @@ class Fss1000:
     name: str = "fss1000"
     maps: bool = False
     purposes: tuple[str, ...] = ("base", "support", "validation")
+    lists: tuple[str, ...] = ()
     where: str = (
         "fewshot_data.zip from github.com/HKUSTCV/FSS-1000 as FSS-1000/data (one folder a class) and the class lists "
         "trn.txt, val.txt and test.txt from github.com/juhongm999/hsnet as FSS-1000/splits"
@@ -102,6 +103,7 @@ class Target:
     name: str
     maps: bool = False
     purposes: tuple[str, ...] = ("support", "validation")
+    lists: tuple[str, ...] = ()
 
     @property
     def where(self) -> str:

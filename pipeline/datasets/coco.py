@@ -15,7 +15,7 @@ from pipeline.classes import COCO, ClassSplit
 from pipeline.datasets.annotations import Annotated, IndexedPictures, index_is_made, load_json, make_index
 from pipeline.errors import InputError
 
-_PARTS = {"base": "train", "support": "train", "validation": "val"}
+_PARTS = {"base": "train", "support": "train", "validation": "val", "train": "train", "val": "val"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Coco:
     year: int = 2014
     maps: bool = True
     purposes: tuple[str, ...] = ("base", "support", "validation")
+    lists: tuple[str, ...] = ("train", "val")
 
     @property
     def name(self) -> str:
@@ -75,7 +76,7 @@ class Coco:
             make_index(self.cache / part, [self._file(part)], lambda p=part: self._annotated(p), one_class=False)  # type: ignore[misc]
 
     def pictures(self, purpose: str, fold: int) -> IndexedPictures:
-        """Give the pictures of a purpose; they are the same in all folds."""
+        """Give the pictures of a purpose or of a list; they are the same in all folds."""
         return IndexedPictures(self.cache / _PARTS[purpose], self.root)
 
     def _file(self, part: str) -> Path:

@@ -36,6 +36,7 @@ class Msrc:
     name: str = "msrc21"
     maps: bool = True
     purposes: tuple[str, ...] = ("base", "support", "validation")
+    lists: tuple[str, ...] = ()
     where: str = (
         "the photographs of MSRC v2 (microsoft.com) as msrc21/images/*.jpg, the cleaned masks of Malisiewicz and Efros "
         "as msrc21/masks/*.png, and a list of classes and folds as msrc21/classes.json"

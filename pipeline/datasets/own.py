@@ -67,6 +67,7 @@ class Own:
     path: Path
     cache: Path
     maps: bool = True
+    lists: tuple[str, ...] = ()
 
     @cached_property
     def file(self) -> OwnFile:

@@ -49,6 +49,7 @@ class Indexed:
     name: str
     maps: bool = False
     purposes: tuple[str, ...] = ("base", "support", "validation")
+    lists: tuple[str, ...] = ()
 
     @property
     def where(self) -> str:

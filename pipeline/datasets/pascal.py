@@ -66,6 +66,11 @@ class Pascal:
     )
 
     @property
+    def lists(self) -> tuple[str, ...]:
+        """Names of the lists that are there or can be put together."""
+        return tuple(name for name in PUBLISHED if self._has(name))
+
+    @property
     def voc(self) -> Path:
         """Folder of VOC 2012."""
         return self.data / "VOC2012"

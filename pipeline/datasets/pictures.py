@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,8 +150,8 @@ class FilePictures:
         return found
 
 
-def read_split(pictures: Pictures, index: int, split: ClassSplit) -> tuple[Picture, NDArray[np.integer]]:
-    """Read a picture, uint8 RGB (H, W, 3), and its mask as split ids (H, W).
+def read_split(pictures: Pictures, index: int, split: ClassSplit) -> tuple[Picture, LabelMap]:
+    """Read a picture, uint8 RGB (H, W, 3), and its mask as split ids (H, W), uint8, or uint16 where there are many.
 
     Raises:
         InputError: a file is missing or broken, their sizes differ, or the mask holds a foreign id.
@@ -160,7 +160,7 @@ def read_split(pictures: Pictures, index: int, split: ClassSplit) -> tuple[Pictu
     where, mask = pictures.where(index)
     check_size(labels, picture.shape[:2], mask, where)
     if pictures.classes is not None:
-        return picture, split.one_class(labels, int(pictures.classes[index]))
+        return picture, cast(LabelMap, split.one_class(labels, int(pictures.classes[index])))
     split.check(labels, mask)
     return picture, split.from_dataset(labels)
 

@@ -43,6 +43,7 @@ def test_palette_masks_without_sbd(voc, open_in):
     split = dataset.split(0)
     base = dataset.pictures("base", 0)
     assert base.ids == ["2007_000032", "2007_000039"]
+    assert dataset.lists == ("train", "val")
     _, labels = read_split(base, 0, split)
     assert set(np.unique(labels)) == {0, split.id_of("aeroplane"), 255}
     assert count_pixels(base, split)[:, [1, 20]].tolist() == [[12, 0], [0, 12]]
@@ -53,6 +54,7 @@ def test_lists_with_sbd_leave_out_validation(sbd, open_in):
     dataset = open_in("pascal")
     assert dataset.ids("train_aug") == ["2007_000032", "2007_000039", "2008_000002", "2008_000008"]
     assert dataset.ids("train_sbd") == ["2007_000032", "2007_000039", "2008_000002"]
+    assert dataset.lists == ("train", "train_sbd", "train_aug", "val")
     assert dataset.pictures("base", 0).ids == dataset.ids("train_aug")
     counts = count_pixels(dataset.pictures("train_sbd", 0), dataset.split(1))
     assert counts[2, 7] == 12
