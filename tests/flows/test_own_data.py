@@ -255,7 +255,7 @@ def test_the_commands_of_the_page(garden, root, monkeypatch, call, tiny):
     for command in commands:
         code, _, complaint = call(*shlex.split(command)[1:])
         assert code == 0, f"{command}: {complaint}"
-    run, again, episodes = (find_run(garden / "outputs", name) for name in ("garden", "again", "episodes"))
+    run, again, episodes = (find_run(garden / "outputs", name) for name in ("first", "again", "episodes"))
     scores = json.loads((run / "scores.json").read_text())
     assert scores["dataset"].startswith("garden-")
     assert json.loads((again / "scores.json").read_text())["after"] == scores["after"]
