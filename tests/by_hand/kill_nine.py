@@ -82,11 +82,13 @@ class Chain:
     def amounts(self) -> Counter[str]:
         """Count what lies on the disk: drawn scenes, training steps, finished shards of the other stages."""
         found = Counter(data=len(list(self.folder.glob("data/picto/*/JPEGImages/*.jpg"))))
-        for path in self.store.root.glob("*/*/*.json*"):
-            stage, partial = path.parent.parent.name, path.parent.suffix == ".partial"
-            if stage in TRAINED and path.suffix == ".jsonl" and not partial:
-                found[stage] += lines_of(path)
-            elif stage not in TRAINED and path.name == "record.json" and not partial:
+        for folder in self.store.root.glob("*/*"):
+            stage = folder.parent.name
+            if folder.suffix == ".partial":  # it may be renamed at any moment
+                continue
+            if stage in TRAINED:
+                found[stage] += sum(lines_of(path) for path in folder.glob("*.jsonl"))
+            elif (folder / "record.json").exists():
                 found[stage] += 1
         return found
 
