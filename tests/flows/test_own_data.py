@@ -238,7 +238,7 @@ def test_without_validation_pictures_nothing_is_scored(garden, overrides, monkey
 
 
 @pytest.mark.slow
-def test_the_commands_of_the_page(garden, root, monkeypatch, call, tiny):
+def test_the_commands_of_the_page(prefect, garden, root, monkeypatch, call, tiny):
     """Every command of the page runs, on drawn pictures, with picto's models and few steps."""
     monkeypatch.chdir(garden)
     files, commands = page(root)

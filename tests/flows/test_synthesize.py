@@ -20,15 +20,6 @@ SCORES = ("base_miou", "novel_miou", "mean_miou", "harmonic_miou")
 
 
 @pytest.fixture(scope="module")
-def prefect():
-    """Prefect's own test server."""
-    from prefect.testing.utilities import prefect_test_harness
-
-    with prefect_test_harness(server_startup_timeout=280):
-        yield
-
-
-@pytest.fixture(scope="module")
 def trained(tmp_path_factory, tiny):
     """A teacher of a few steps, in a folder of its own: its config and record."""
     config = load_config(None, [*tiny, f"execution.output={tmp_path_factory.mktemp('teacher')}"])
