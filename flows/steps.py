@@ -27,8 +27,8 @@ _MODULES = {
     "filter": "pipeline.filtering", "relabel": "pipeline.relabel", "refine": "pipeline.refine",
     "dataset": "pipeline.assemble",
 }  # fmt: skip
-TEACHER_VERSION = 2
-FINAL_VERSION = 2
+TEACHER_VERSION = 3
+FINAL_VERSION = 3
 SCORES_VERSION = 1
 FSS_VERSION = 1
 
