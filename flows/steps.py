@@ -27,10 +27,10 @@ _MODULES = {
     "filter": "pipeline.filtering", "relabel": "pipeline.relabel", "refine": "pipeline.refine",
     "dataset": "pipeline.assemble",
 }  # fmt: skip
-TEACHER_VERSION = 3
+TEACHER_VERSION = 4
 FINAL_VERSION = 3
 SCORES_VERSION = 1
-FSS_VERSION = 1
+FSS_VERSION = 2
 
 FSS_SCORE_SETTINGS = ("episodes", "seeds", "resolution")
 """Settings of FSS that change its scores and not the model."""

@@ -28,6 +28,7 @@ from fss_models.networks import (
     read_network,
     take_apart,
 )
+from pipeline.backends.precision import knows_bfloat16
 from pipeline.errors import InputError
 
 
@@ -67,7 +68,8 @@ class Backbone(nn.Module):
         mean: mean of each channel, RGB in 0..1.
         std: its deviation.
         source: the folder it came from.
-        precision: type that the convolutions run in; "bfloat16" halves the time on processors that know it.
+        precision: type that the convolutions run in: "float32", "bfloat16", or "auto" for bfloat16 where the machine
+            knows it, which halves the time there, else float32.
 
     Raises:
         InputError: the network is built in an unknown way, or cannot be dilated.
@@ -82,12 +84,14 @@ class Backbone(nn.Module):
         mean: tuple[float, ...] = tuple(IMAGENET_MEAN),
         std: tuple[float, ...] = tuple(IMAGENET_STD),
         source: str = "",
-        precision: str = "bfloat16",
+        precision: str = "auto",
     ) -> None:
         super().__init__()
         if stride not in (8, 16, 32):
             raise InputError(f"backbone stride {stride} does not exist: choose 8, 16 or 32")
         self.stride, self.input_size, self.source = stride, input_size, source
+        if precision == "auto":
+            precision = "bfloat16" if knows_bfloat16() else "float32"
         self.dtype = getattr(torch, precision)
         self.classes = int(network.config.num_labels)
         self._build(take_apart(network.eval()), network)
@@ -113,7 +117,7 @@ class Backbone(nn.Module):
             module.to(dtype=self.dtype, memory_format=torch.channels_last)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, *, stride: int = 8, precision: str = "bfloat16") -> Backbone:
+    def from_pretrained(cls, folder: str | Path, *, stride: int = 8, precision: str = "auto") -> Backbone:
         """Load a classifier: a transformers folder with its ``preprocessor_config.json``, or see `read_network`.
 
         Args:
@@ -184,10 +188,10 @@ class Backbone(nn.Module):
 
     @property
     def weights_id(self) -> str:
-        """Hash of the weights: equal weights, equal id."""
+        """Hash of the weights to bfloat16's digits: equal weights, equal id, whatever they are computed in here."""
         digest = hashlib.blake2b(digest_size=8)
         for name, tensor in self.state_dict().items():
-            digest.update(name.encode() + tensor.float().cpu().numpy().tobytes())
+            digest.update(name.encode() + tensor.bfloat16().float().cpu().numpy().tobytes())
         return digest.hexdigest()
 
 

@@ -82,7 +82,7 @@ class FssConfig(BaseModel):
     backbone: str = Field(description="folder of the backbone")
     shots: int = Field(1, ge=1, description="supports that the shots' weights are calibrated for (K)")
     stride: int = Field(8, description="output stride of the backbone, in pixels of the enlarged picture")
-    precision: str = Field("bfloat16", description="type of the backbone's convolutions")
+    precision: str = Field("auto", description="type of the backbone's convolutions, see backbones.Backbone")
     side: int = Field(0, ge=0, description="side of the squares that it was trained on, pixels; 0: not known")
     options: Mapping[str, Any] = Field({}, description="arguments of the model's own class, such as dim and blocks")
     seed: int = Field(0, ge=0, description="of the initial weights")

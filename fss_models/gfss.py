@@ -37,7 +37,7 @@ class GfssConfig(BaseModel):
     novel: int = Field(0, ge=0, description="novel outputs of the base learner: 0 in a teacher, N in a final model")
     shots: int = Field(1, ge=1, description="supports a class that the shots' weights are calibrated for (K)")
     stride: int = Field(8, description="output stride of the backbone, in pixels of the enlarged picture")
-    precision: str = Field("bfloat16", description="type of the backbone's convolutions")
+    precision: str = Field("auto", description="type of the backbone's convolutions, see backbones.Backbone")
     base_dim: int = Field(64, ge=8, multiple_of=8, description="channels of the penultimate features")
     dim: int = Field(64, ge=8, multiple_of=8, description="width of the decoder")
     blocks: int = Field(4, ge=2, description="blocks of the decoder; IIR uses 6 on 900 tokens")

@@ -74,7 +74,7 @@ class Pretrained:
             settings, single = _settings(folder / CONFIG), sorted(place.glob("*.safetensors"))
             backbone = Backbone.from_pretrained(
                 place if (place / CONFIG).exists() else single[0], stride=settings.get("stride", 8),
-                precision=settings.get("precision", "bfloat16"),
+                precision=settings.get("precision", "auto"),
             )  # fmt: skip
         return cls.load(folder, backbone)  # type: ignore[attr-defined]
 

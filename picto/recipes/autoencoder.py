@@ -14,6 +14,7 @@ from scipy.ndimage import binary_dilation
 from picto.recipes import training
 from picto.scenes import draw_portrait
 from picto.seeds import scene_rng
+from pipeline.backends.precision import fast_autocast
 
 BATCH = 8
 NOISE = 0.15
@@ -63,7 +64,7 @@ def train(steps: int, lr: float = 3e-3) -> None:
         start = state["step"]
     for step in range(start, steps):
         x, weight = draw_batch(step * BATCH, BATCH)
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast_autocast():
             z = vae.encoder(x)
             level = NOISE * z.detach().float().std() * torch.rand(BATCH, 1, 1, 1, generator=noise)
             out = vae.decoder(z + level * torch.randn(z.shape, generator=noise))

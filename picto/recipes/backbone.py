@@ -22,6 +22,7 @@ from picto.recipes import training
 from picto.recipes.augment import vary_look
 from picto.scenes import draw_scene
 from picto.seeds import scene_rng
+from pipeline.backends.precision import fast_autocast
 
 KINDS = [kind for kinds in PRETRAINING_CLASSES.values() for kind in kinds]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -75,7 +76,7 @@ def train(steps: int, lr: float = 2e-3) -> None:
         generator = torch.Generator().manual_seed(step)
         x, kinds = draw_batch("backbone", step * BATCH, BATCH)
         side = SIDES[int(torch.randint(len(SIDES), (1,), generator=generator))]
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast_autocast():
             logits = model(_ready(x, generator, side)).logits.float()
         loss = F.cross_entropy(logits, kinds)
         loss.backward()
@@ -127,7 +128,7 @@ def draw_dense_batch(start: int, count: int) -> tuple[torch.Tensor, torch.Tensor
 def dense_loss(model: ResNetForImageClassification, x: torch.Tensor, cells: torch.Tensor) -> tuple[torch.Tensor, float]:
     """Give the loss of the classifier at every cell, and its accuracy on things."""
     dilate(model, on=True)
-    with torch.autocast("cpu", torch.bfloat16):
+    with fast_autocast():
         features = model.resnet(x).last_hidden_state
         logits = model.classifier[-1](features.movedim(1, -1)).float()
     thing, ground = cells >= 0, cells == -1
@@ -157,7 +158,7 @@ def train_dense(steps: int, lr: float = 1e-3) -> None:
         loss.backward()
         x, kinds = draw_batch("backbone", 2_000_000 + step * 16, 16)
         dilate(model, on=False)
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast_autocast():
             logits = model(_ready(x, generator, SIDE)).logits.float()
         F.cross_entropy(logits, kinds).backward()
         optimiser.step(training.trapezoid(step, steps, warm=50, hold=0.3))

@@ -19,6 +19,7 @@ from picto.recipes.augment import soften
 from picto.scenes import BACKGROUNDS, Scene, draw_portrait
 from picto.seeds import scene_rng
 from picto.things import FOLD_CLASSES
+from pipeline.backends.precision import fast_autocast
 
 CLASSES = list(FOLD_CLASSES)
 KINDS = [kind for kinds in FOLD_CLASSES.values() for kind in kinds]
@@ -84,7 +85,7 @@ def fit(pictures: np.ndarray, labels: np.ndarray, seed: int, samples: int, lr: f
         pick = torch.randint(len(pictures), (BATCH,), generator=generator).numpy()
         x = soften(as_batch(pictures[pick]), generator).contiguous(memory_format=torch.channels_last)
         right = torch.from_numpy(labels[pick])
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast_autocast():
             logits = model(x)
         loss = torch.stack([F.cross_entropy(out.float(), right[:, i]) for i, out in enumerate(logits.values())]).sum()
         loss.backward()

@@ -25,6 +25,7 @@ from picto.recipes.tokenizer import MAX_TOKENS, all_captions, build_tokenizer
 from picto.scenes import BACKGROUNDS, SIZES, draw_portrait
 from picto.seeds import scene_rng
 from picto.things import FOLD_CLASSES
+from pipeline.backends.precision import fast_autocast
 
 SCENES = 60_000
 BATCH = 64
@@ -153,7 +154,7 @@ def train(samples: int) -> None:
         t = (u * 1000).long()
         noise = torch.randn(x.shape, generator=generator)
         a, s = alphas[t].sqrt()[:, None, None, None], (1 - alphas[t]).sqrt()[:, None, None, None]
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast_autocast():
             hidden = text(ids).last_hidden_state
             v = unet(a * x + s * noise, t, hidden, return_dict=False)[0].float()
         error = (v - (a * noise - s * x)).square() * area / area.mean((1, 2, 3), keepdim=True)

@@ -22,6 +22,7 @@ from picto.recipes.augment import vary_look
 from picto.scenes import Scene, draw_scene
 from picto.seeds import scene_rng
 from picto.things import FOLD_CLASSES
+from pipeline.backends.precision import fast_autocast
 from pipeline.backends.segment_anything_import import load_segment_anything
 from pipeline.backends.small_sam import build_sam, load_small_sam
 
@@ -145,7 +146,7 @@ def train(steps: int, lr: float = 2e-3) -> None:
         x = sam.preprocess(vary_look(x, generator) * 255)
         masks = torch.from_numpy(np.stack([thing.mask for scene in scenes for thing in scene.things]))
         owner = torch.tensor([i for i, scene in enumerate(scenes) for _ in scene.things])
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast_autocast():
             logits, quality, target, is_box = decode(sam, sam.image_encoder(x), masks, owner, generator)
         loss = prompt_loss(logits, quality, target, is_box) / len(logits)
         loss.backward()
