@@ -11,11 +11,11 @@ from torch import Tensor
 
 from fss_models.augment import fit, unfit
 from fss_models.data import Labelled
+from fss_models.encoded import Encoded, shown
 from fss_models.episodes import Episode, EpisodeSampler
 from fss_models.fss import EpisodeBatch, FssModel
 from fss_models.metrics import ForegroundScores
-from pipeline.classes import IGNORE, ClassSplit
-from pipeline.types import LabelMap, Picture
+from pipeline.classes import ClassSplit
 
 Progress = Callable[[int, int], None]
 Resolution = Literal["original", "network"]
@@ -29,7 +29,8 @@ def evaluate_fss(
 ) -> dict[str, Any]:
     """Score a model on the episodes of every seed.
 
-    Intersections and unions are added up over the episodes of a seed by class; see `metrics.ForegroundScores`.
+    Intersections and unions are added up over the episodes of a seed by class; see `metrics.ForegroundScores`. A
+    picture goes through the backbone once, and a support is encoded once, for all episodes that show it.
 
     Args:
         model: any FSS model.
@@ -51,7 +52,7 @@ def evaluate_fss(
     """
     model.eval()
     side = square_side(model, data, side)
-    device = model.backbone.mean.device
+    encoded = Encoded(model, data, side)
     labels = tuple(classes if classes is not None else split.novel_ids)
     per_seed = []
     for number, seed in enumerate(seeds):
@@ -61,15 +62,11 @@ def evaluate_fss(
         scores = ForegroundScores()
         for start in range(0, episodes, batch):
             drawn = [sampler.draw(i) for i in range(start, min(start + batch, episodes))]
-            fitted = fitted_batch(data, drawn, side).to(device)
-            logits = model(fitted.query, fitted.supports, fitted.masks).float()
-            for i, episode in enumerate(drawn):
-                if resolution == "original":
-                    truth = shown(data, episode.query, episode.label)[1]
-                    predicted = unfit(logits[i], truth.shape) > 0
-                else:
-                    predicted = unfit(logits[i], (side, side)) > 0
-                    truth = fitted.truth[i].cpu().numpy()
+            for episode, logits in zip(drawn, encoded.logits(drawn), strict=True):
+                picture, truth = shown(data, episode.query, episode.label)
+                if resolution == "network":
+                    truth = fit(picture, truth, side)[1].numpy()
+                predicted = unfit(logits, truth.shape) > 0
                 scores.add(episode.label, truth, predicted.cpu().numpy())
             if progress:
                 progress(number * episodes + start + len(drawn), len(seeds) * episodes)
@@ -96,14 +93,6 @@ def episode_batch(items: Sequence[Sequence[tuple[Tensor, Tensor]]], labels: Sequ
     pictures = torch.stack([torch.stack([x for x, _ in episode]) for episode in items])
     masks = torch.stack([torch.stack([y for _, y in episode]) for episode in items])
     return EpisodeBatch(pictures[:, 0], masks[:, 0], pictures[:, 1:], masks[:, 1:], torch.tensor(labels))
-
-
-def shown(data: Labelled, place: int, label: int) -> tuple[Picture, LabelMap]:
-    """Give a picture and the mask of a class: uint8 (H, W) with 1 on it, 0 on the rest and 255 where unknown."""
-    picture, labels = data[place]
-    mask = (labels == label).astype(np.uint8)
-    mask[labels == IGNORE] = IGNORE
-    return picture, mask
 
 
 def square_side(model: FssModel, data: Labelled, side: int) -> int:

@@ -12,13 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fss_models.backbones import Backbone
+from fss_models.backbones import Backbone, Levels
 from fss_models.hub import Pretrained, read_config, read_weights, write_model
-from fss_models.iir import IIR, preset
+from fss_models.iir import IIR, SupportCode, preset
 from fss_models.iir_loss import iir_loss
 from fss_models.layers import cosine_map, masked_average, resize
 from fss_models.randomness import seeded
-from fss_models.seen import Seen, see_queries, see_supports
+from fss_models.seen import see_queries, see_supports
 from pipeline.errors import InputError
 
 
@@ -45,10 +45,15 @@ class EpisodeBatch:
         return EpisodeBatch(*(getattr(self, f.name).to(device) for f in fields(self)))
 
 
+Code = dict[str, Tensor]
+"""What a model keeps of supports: tensors by name, whose first dimension counts the supports."""
+
+
 class FssModel(Protocol):
     """A network that labels one class, shown by S masked pictures, in a query.
 
-    A model is a subclass of `FssNetwork`, which brings config, backbone and files, with these two methods.
+    A model is a subclass of `FssNetwork`, which brings config, backbone, files and the call, with ``encode``,
+    ``decode`` and ``losses``.
 
     Attributes:
         config: everything needed to build it again.
@@ -65,6 +70,29 @@ class FssModel(Protocol):
             query: pictures float (B, 3, H, W) in 0..1.
             supports: pictures float (B, S, 3, H, W) in 0..1.
             masks: uint8 (B, S, H, W) with 1 on the class, 0 on the rest and 255 where unknown or beside the picture.
+        """
+        ...
+
+    def see(self, pictures: Tensor) -> Levels:
+        """Give the backbone's levels of pictures float (B, 3, H, W) in 0..1."""
+        ...
+
+    def encode(self, levels: Levels, masks: Tensor) -> Code:
+        """Give what is kept of B supports, each for itself.
+
+        Args:
+            levels: of the B pictures.
+            masks: uint8 (B, H, W), see ``__call__``.
+        """
+        ...
+
+    def decode(self, query: Levels, code: Code, size: tuple[int, int]) -> Tensor:
+        """Give foreground logits float (B, h, w), any size.
+
+        Args:
+            query: levels of B queries.
+            code: of their supports, (B, S, ...) each.
+            size: (H, W) of the queries in pixels.
         """
         ...
 
@@ -100,6 +128,24 @@ class FssNetwork(Pretrained, nn.Module):
         super().__init__()
         self.config, self.backbone = config, backbone
 
+    def forward(self, query: Tensor, supports: Tensor, masks: Tensor) -> Tensor:
+        """Give foreground logits, see `FssModel`."""
+        code = self.encode(self.see(supports.flatten(0, 1)), masks.flatten(0, 1))
+        code = {name: x.unflatten(0, masks.shape[:2]) for name, x in code.items()}
+        return self.decode(self.see(query), code, (query.shape[-2], query.shape[-1]))
+
+    def see(self, pictures: Tensor) -> Levels:
+        """Give the backbone's levels of pictures, see `FssModel`."""
+        return self.backbone(pictures)
+
+    def encode(self, levels: Levels, masks: Tensor) -> Code:
+        """Give what is kept of supports, see `FssModel`."""
+        raise NotImplementedError
+
+    def decode(self, query: Levels, code: Code, size: tuple[int, int]) -> Tensor:
+        """Give foreground logits, see `FssModel`."""
+        raise NotImplementedError
+
     def save(self, folder: str | Path) -> None:
         """Write the weights and the config; the frozen backbone is named, not copied."""
         write_model(folder, trainable_state(self), self.config, self.backbone)
@@ -131,24 +177,29 @@ class IirFss(FssNetwork):
         with seeded(config.seed, "initial weights"):
             self.decoder = IIR(mid, high, preset(config.name), **{"shots": config.shots, **config.options})
 
-    def forward(self, query: Tensor, supports: Tensor, masks: Tensor) -> Tensor:
+    def encode(self, levels: Levels, masks: Tensor) -> Code:
+        """Give the decoder's code of supports and their pretraining classes, see `FssModel`."""
+        masks = (masks == 1)[:, None]
+        seen, classes = see_supports(self.backbone, levels, masks, masks.shape[-2:])
+        code = self.decoder.encode_supports(seen, masks)
+        parts = {f.name: getattr(code, f.name) for f in fields(code)}
+        return {"classes": classes[:, 0], **{name: x[:, 0] for name, x in parts.items() if x is not None}}
+
+    def decode(self, query: Levels, code: Code, size: tuple[int, int]) -> Tensor:
         """Give foreground logits, see `FssModel`."""
-        masks = masks == 1
-        return self.decoder(*self._see(query, supports, masks), masks)
+        seen = see_queries(self.backbone, query, code["classes"], size)
+        parts = {name: x for name, x in code.items() if name != "classes"}
+        return self.decoder.decode(seen, SupportCode(**parts)).final
 
     def losses(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """Give IIR's losses, see `FssModel`."""
-        masks = batch.masks == 1
-        query, support = self._see(batch.query, batch.supports, masks)
+        masks, size = batch.masks == 1, batch.query.shape[-2:]
+        support, classes = see_supports(self.backbone, self.see(batch.supports.flatten(0, 1)), masks, size)
+        query = see_queries(self.backbone, self.see(batch.query), classes, size)
         code = self.decoder.encode_supports(support, masks)
         out = self.decoder.decode(query, code, batch.truth, batch.classes)
         odd = self.decoder.config.compat.ignore_as_background
         return iir_loss(out, code, batch.truth, batch.masks, ignore_as_background=odd)
-
-    def _see(self, query: Tensor, supports: Tensor, masks: Tensor) -> tuple[Seen, Seen]:
-        size = query.shape[-2:]
-        support, classes = see_supports(self.backbone, self.backbone(supports.flatten(0, 1)), masks, size)
-        return see_queries(self.backbone, self.backbone(query), classes, size), support
 
 
 class Matching(FssNetwork):
@@ -164,22 +215,20 @@ class Matching(FssNetwork):
 
     TEMPERATURE = 20.0
 
-    def forward(self, query: Tensor, supports: Tensor, masks: Tensor) -> Tensor:
+    def encode(self, levels: Levels, masks: Tensor) -> Code:
+        """Give the two prototypes of supports, see `FssModel`."""
+        cells = F.normalize(levels.f3, dim=1)
+        soft = [resize((masks == m)[:, None].float(), cells.shape[-2:])[:, 0] for m in (1, 0)]
+        return {name: masked_average(cells, m) for name, m in zip(("thing", "rest"), soft, strict=True)}
+
+    def decode(self, query: Levels, code: Code, size: tuple[int, int]) -> Tensor:
         """Give foreground logits, see `FssModel`."""
-        size = masks.shape[-2:]
-        cells = self._features(supports.flatten(0, 1))
-        soft = [resize((masks == m).flatten(0, 1)[:, None].float(), cells.shape[-2:])[:, 0] for m in (1, 0)]
-        thing, rest = (masked_average(cells, m).unflatten(0, masks.shape[:2]).mean(1) for m in soft)
-        features = self._features(query)
-        logits = self.TEMPERATURE * (cosine_map(features, thing) - cosine_map(features, rest))
-        return resize(logits[:, None], size)[:, 0]
+        thing, rest = (cosine_map(query.f3, code[name].mean(1)) for name in ("thing", "rest"))
+        return resize(self.TEMPERATURE * (thing - rest)[:, None], size)[:, 0]
 
     def losses(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """Refuse: there is nothing to train."""
         raise InputError("prototype matching has nothing to train: use evaluate, or train --model iir")
-
-    def _features(self, pictures: Tensor) -> Tensor:
-        return F.normalize(self.backbone(pictures).f3, dim=1)
 
 
 FSS_MODELS: dict[str, Callable[[FssConfig, Backbone], Any]] = {"iir": IirFss, "i2r": IirFss, "matching": Matching}

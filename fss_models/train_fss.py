@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from fss_models.augment import augment
 from fss_models.backbones import Backbone
 from fss_models.data import Labelled
+from fss_models.encoded import shown
 from fss_models.episodes import EpisodeSampler, Subset, without_classes
-from fss_models.evaluate_fss import episode_batch, evaluate_fss, shown
+from fss_models.evaluate_fss import episode_batch, evaluate_fss
 from fss_models.fss import EpisodeBatch, FssConfig, build_fss_model
 from fss_models.preparation import read_base_learner
 from fss_models.randomness import numpy_rng, seed_of

@@ -3,7 +3,9 @@ import pytest
 import torch
 
 from fss_models.augment import augment, fit, photometric, unfit
+from fss_models.backbones import Levels
 from fss_models.data import Arrays
+from fss_models.encoded import Encoded
 from fss_models.episodes import EpisodeSampler, Subset, without_classes
 from fss_models.evaluate_fss import evaluate_fss, fitted_batch
 from fss_models.fss import FSS_MODELS, FssConfig, FssNetwork, build_fss_model, trainable_state
@@ -181,11 +183,18 @@ def test_photometric_changes_only_the_look():
 class Oracle(FssNetwork):
     """Finds the class by the support's mean colour under its mask."""
 
-    def forward(self, query, supports, masks):
-        """Give +1 where the colour is near that of the supports' class."""
-        one = (masks == 1)[:, :, None].float()
-        colour = (supports * one).sum((1, 3, 4)) / one.sum((1, 3, 4))
-        return 0.1 - (query - colour[..., None, None]).abs().amax(1)
+    def see(self, pictures):
+        """Look at the colours themselves."""
+        return Levels(*[pictures] * 4)
+
+    def encode(self, levels, masks):
+        """Give the mean colour of the class."""
+        one = (masks == 1)[:, None].float()
+        return {"colour": (levels.f1 * one).sum((2, 3)) / one.sum((2, 3))}
+
+    def decode(self, query, code, size):
+        """Give more than 0 where the colour is near that of the supports' class."""
+        return 0.1 - (query.f1 - code["colour"].mean(1)[..., None, None]).abs().amax(1)
 
 
 @pytest.fixture
@@ -220,6 +229,29 @@ def test_scores_are_those_of_a_plain_count(network, novel_set):
             either[e.label, k] += (t | p).sum()
     assert scores["miou"] == pytest.approx(np.mean([both[k, 1] / either[k, 1] for k in (5, 6)]), abs=2e-3)
     assert scores["fb_iou"] == pytest.approx(np.mean(both.sum(0) / either.sum(0)), abs=2e-3)
+
+
+def test_pictures_and_supports_are_encoded_once(oracle, novel_set):
+    """However many episodes show them; with too little room they are encoded again, to the same scores."""
+    seen, shown = [], []
+
+    class Counting(Oracle):
+        def see(self, pictures):
+            seen.append(len(pictures))
+            return super().see(pictures)
+
+        def encode(self, levels, masks):
+            shown.append(len(masks))
+            return super().encode(levels, masks)
+
+    counting = Counting(oracle.config, oracle.backbone)
+    sampler = EpisodeSampler(novel_set.counts, (5, 6), shots=2, first="picture")
+    drawn = [sampler.draw(i) for i in range(40)]
+    roomy, narrow = Encoded(counting, novel_set, 32), Encoded(oracle, novel_set, 32, limit=100_000)
+    once = torch.cat([roomy.logits(drawn[i : i + 4]) for i in range(0, 40, 4)])
+    assert sum(seen) == len({p for e in drawn for p in (e.query, *e.supports)})
+    assert sum(shown) == len({(p, e.label) for e in drawn for p in e.supports})
+    assert torch.equal(once, torch.cat([narrow.logits(drawn[i : i + 4]) for i in range(0, 40, 4)]))
 
 
 # --- training -------------------------------------------------------------------------------------------------
