@@ -174,7 +174,7 @@ def clean(*, output: Output = Path("outputs"), yes: bool = False, json_: AsJson 
 def train(
     config: Source = None, /, *, set_: Overrides = None, model: str = "iir", protocol: str = "gfss-diam",
     data: Annotated[str | None, Parameter(help="A finished run, or an exported VOC folder: train on it too.")] = None,
-    name: str | None = None, output: Output = Path("outputs"), json_: AsJson = False,
+    name: str | None = None, to: Path | None = None, output: Output = Path("outputs"), json_: AsJson = False,
 ) -> None:  # fmt: skip
     """Train and score a model on its own: on episodes (fss), or on base and support pictures (gfss-diam, gfss-capl).
 
@@ -188,6 +188,8 @@ def train(
         fss, gfss-diam or gfss-capl.
     name
         Name of the run's folder; that of the config and the protocol unless given.
+    to
+        Also write the scores to this file, for python -m flows.results.
     """
     from flows.standalone import train_alone
 
@@ -199,6 +201,7 @@ def train(
     if follows:
         return
     scores = json.loads((folder / "scores.json").read_text())
+    _write_scores(to, scores)
     if json_:
         _print_json({"run": str(folder), **scores})
         return
@@ -248,9 +251,7 @@ def evaluate(
         find_run(output, run), protocol, model, {k: v for k, v in asked.items() if v is not None}, shots=shots,
         matching=matching,
     )  # fmt: skip
-    if to:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        to.write_text(json.dumps(scores, indent=1, allow_nan=False) + "\n")
+    _write_scores(to, scores)
     if json_:
         _print_json(scores)
     else:
@@ -403,6 +404,12 @@ def _one_of(name: str, known: tuple[str, ...], what: str) -> str:
     near = difflib.get_close_matches(name, known, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise InputError(f"unknown {what} {name!r}: expected one of {', '.join(known)}{hint}")
+
+
+def _write_scores(to: Path | None, scores: dict[str, Any]) -> None:
+    if to:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        to.write_text(json.dumps(scores, indent=1, allow_nan=False) + "\n")
 
 
 def _print_scores(scores: dict[str, Any]) -> None:

@@ -50,9 +50,12 @@ def output(tmp_path_factory):
 def trained(call, output):
     """An FSS run; computed once, found again afterwards."""
     sets = [part for o in TINY for part in ("--set", o)]
-    code, told, complaint = call("train", "--protocol", "fss", "--output", output, *sets, "--json")
+    to = output / "results" / "trained.json"
+    code, told, complaint = call("train", "--protocol", "fss", "--output", output, *sets, "--json", "--to", to)
     assert code == 0, complaint
-    return json.loads(told)
+    scores = json.loads(told)
+    assert json.loads(to.read_text()).items() <= scores.items()
+    return scores
 
 
 def test_train_evaluate_predict(call, output, trained, tmp_path):
@@ -173,16 +176,44 @@ def test_tables_of_results(tmp_path):
         told["fss"] = {"miou": miou, "fb_iou": 0.8, "shots": 1, "episodes": 10, "per_seed": [0]}
         told["fss"]["resolution"] = "network"
         (tmp_path / f"{fold}-{seed}.json").write_text(json.dumps(told))
-    part = {"base_miou": 0.6, "novel_miou": 0.2, "mean_miou": 0.4, "harmonic_miou": 0.3}
-    told = {"dataset": "picto", "fold": 0, "shots": 5, "seed": 0, "protocol": "gfss-diam", "after": part}
-    (tmp_path / "gfss.json").write_text(json.dumps(told))
     text = tables(tmp_path)
     assert "| iir | 1 | 60.0 ± 10.0 | 40.0 | 50.0 |" in text
-    assert "novel" in text
-    # harmonic mean of the fold-averaged base and novel mIoU, not the mean of the folds' own
-    assert "| with synthetic | 5 | 60.0 | 20.0 | 40.0 | 30.0 |" in text
     with pytest.raises(InputError, match="no results"):
         tables(tmp_path / "none")
+
+
+def write_gfss(folder, protocol, fold, seed, base, novel, **more):
+    part = {"base_miou": base, "novel_miou": novel, "base_miou_with_background": base + 0.1, "total_miou": 0.5, **more}
+    told = {"dataset": "pascal", "fold": fold, "shots": 5, "seed": seed, "protocol": protocol, "after": part}
+    (folder / f"{protocol}-{fold}-{seed}.json").write_text(json.dumps(told))
+
+
+def test_gfss_tables_average_over_seeds_then_folds(tmp_path):
+    """Base and novel are averaged first, mean and harmonic come from these; ± is over the seeds of the fold means."""
+    for fold, seed, base, novel in ((0, 1, 0.7, 0.2), (0, 2, 0.5, 0.4), (1, 1, 0.7, 0.2), (1, 2, 0.5, 0.4)):
+        write_gfss(tmp_path, "gfss-diam", fold, seed, base, novel)
+    # 0.6 and 0.3: harmonic 0.4; the seeds' own are 2 * 0.14 / 0.9 and 2 * 0.2 / 0.9, 0.0667 from their mean
+    row = "| with synthetic | 5 | 2 | 60.0 ± 10.0 | 30.0 ± 10.0 | 45.0 ± 0.0 | 40.0 ± 6.7 |"
+    assert row in tables(tmp_path)
+    assert "| model | shots | seeds | base | novel | mean | harmonic |" in tables(tmp_path)
+    write_gfss(tmp_path, "gfss-diam", 1, 3, 0.6, 0.3)
+    assert row.replace("| 2 |", "| 2-3 |") in tables(tmp_path)  # seed 3 has one fold only: no part of what follows ±
+    (tmp_path / "gfss-diam-0-2.json").unlink()
+    assert "| with synthetic | 5 | 1-3 | 65.0 | 25.0 | 45.0 | 36.1 |" in tables(tmp_path)
+
+
+def test_gfss_tables_follow_their_convention(tmp_path):
+    """gfss-capl reports base with background and total; what lacks a fold says so and has no deviation."""
+    write_gfss(tmp_path, "gfss-capl", 0, 123, 0.5, 0.2)
+    write_gfss(tmp_path, "gfss-capl", 0, 321, 0.5, 0.4, total_miou=0.6)
+    text = tables(tmp_path)
+    assert "| model | shots | seeds | base | novel | total | harmonic |" in text
+    assert "| with synthetic | 5 | 2 | 60.0 ± 0.0 | 30.0 ± 10.0 | 55.0 ± 5.0 | 40.0 ± 9.0 |" in text
+    write_gfss(tmp_path, "gfss-capl", 1, 123, 0.5, 0.2)
+    part = {"base_miou_with_background": 0.7, "novel_miou": 0.1, "total_miou": 0.4}
+    told = {"dataset": "pascal", "fold": 0, "shots": 5, "seed": 123, "protocol": "gfss-capl", "teacher": part}
+    (tmp_path / "teacher.json").write_text(json.dumps(told))
+    assert "| teacher | 5 | 1 (without fold 1) | 70.0 | 10.0 | 40.0 | 17.5 |" in tables(tmp_path)
 
 
 # --- the two GFSS conventions -----------------------------------------------------------------------------------
