@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from functools import lru_cache
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 SUPPORT_POOL = 400
 """Scenes of picto from which the supports are chosen."""
+
+OWN_SIDE, CELL = 640, 8
+"""Most pixels that a square of own pictures has unless it is set, and pixels of a cell of the backbone's maps."""
 
 _PICTO = ("base", "support", "validation")
 
@@ -173,11 +177,18 @@ def protocol_of(config: Config) -> GfssProtocol:
 
 
 def side_of(config: Config) -> int:
-    """Give the side of the squares that GFSS models see, in pixels; 0: picto's pictures stay as they are."""
-    if config.experiment.dataset == "picto":
-        return 0
+    """Give the side of the squares that GFSS models see, in pixels; 0: picto's pictures stay as they are.
+
+    As set; else the protocol's, or with own classes the longest side of their pictures, up to the next cell of the
+    backbone. Pictures are not enlarged beyond their own size unless that is asked for.
+    """
+    experiment = config.experiment
+    if experiment.train.side or experiment.dataset == "picto":
+        return experiment.train.side
     pictures = prepare_data(config)["base"].pictures
     longest = max(max(pictures.size(i)) for i in range(min(len(pictures.ids), 20)))
+    if is_own(experiment.dataset):
+        return min(OWN_SIDE, CELL * ceil(longest / CELL))
     return min(protocol_of(config).side, longest)
 
 

@@ -100,6 +100,10 @@ class TrainSettings(LoopSettings):
     final_steps: int = Field(200, ge=1, description="steps of the final model, with or without synthetic data")
     batch: int = Field(8, ge=1, description="pictures a step")
     lr: float = Field(1e-2, gt=0, description="peak learning rate")
+    side: int = Field(
+        0, ge=0, le=4096, description="side of the squares in pixels; 0: as published, 417 or 473 (see protocols); "
+        "own classes: their pictures' longest side, at most 640; picto: as drawn"
+    )
     synthetic_share: float = Field(0.5, ge=0, le=1, description="chance that a novel picture of a step is synthetic")
     synthetic_weight: float = Field(0.5, ge=0, description="loss weight of synthetic pictures (w_syn)")
 

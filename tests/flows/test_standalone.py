@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 
 from flows.cli import main
-from flows.data import choose_supports, prepare_data, read_supports, scored_places, split_of
+from flows.data import choose_supports, prepare_data, read_supports, scored_places, side_of, split_of
 from flows.predict import read_shown
 from flows.results import tables
 from flows.settings import load_config
 from flows.standalone import find_extra
+from flows.steps import scores_step, teacher_step, train_step
 from pipeline.errors import InputError
 from pipeline.images import read_labels, read_picture, voc_palette, write_labels, write_picture
 from pipeline.protocols import CAPL, DIAM, PROTOCOLS
+from pipeline.store import StageRecord
 
 TINY = [
     "experiment.base_pictures=200", "experiment.validation_pictures=100", "experiment.fss.steps=2",
@@ -269,6 +271,24 @@ def test_supports_of_capl_keep_base_labels(pascal):
         label = split.id_of(support.name)
         assert {label} < set(np.unique(support.labels[0])) <= {0, label, *split.base_ids}
         assert np.array_equal(support.labels[0] == label, support.masks[0])
+
+
+def test_published_sides_are_no_part_of_fingerprints(pascal):
+    """Unless a side is set, shards of published data sets are named by the protocol alone, and it decides the side."""
+    config = load_config(None, pascal)
+    assert side_of(config) == 260  # the made pictures are smaller than 417
+    data = prepare_data(config)
+    recipe = teacher_step(config, data).recipe
+    assert set(recipe["inputs"]) == {"base", "supports", "split", "protocol"}
+    assert "side" not in recipe["settings"]
+    teacher = StageRecord("teacher", "iir", "f", "content", recipe, {}, {}, 0.0, {}, {})
+    assert "side" not in train_step(config, data, teacher, None).recipe["settings"]
+    for side, known in ((300, 300), (0, None)):
+        other = load_config(None, [*pascal, f"experiment.train.side={side}"])
+        assert side_of(other) == side or not side
+        steps = [teacher_step(other, data), train_step(other, data, teacher, None)]
+        steps.append(scores_step(other, data, teacher, "before"))
+        assert [step.recipe["inputs"].get("side") for step in steps] == [known] * 3
 
 
 def test_every_row_of_the_table_of_conventions():
