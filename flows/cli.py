@@ -43,6 +43,10 @@ Overrides = Annotated[
     list[str] | None,
     Parameter(name="--set", negative=(), help="key=value, such as experiment.filter.min_similarity=0.7; repeatable."),
 ]
+Changes = Annotated[
+    list[str] | None,
+    Parameter(name="--set", negative=(), help="execution.KEY=VALUE or experiment.fss.KEY=VALUE; repeatable."),
+]
 AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON instead of a table.")]
 Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 Output = Annotated[Path, Parameter(help="The output folder.")]
@@ -211,7 +215,8 @@ def train(
 
 @app.command
 def evaluate(
-    *, run: str = "latest", model: str | None = None, protocol: str | None = None, matching: bool = False,
+    *, run: str = "latest", set_: Changes = None, dataset: str | None = None,
+    model: str | None = None, protocol: str | None = None, matching: bool = False,
     shots: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
     episodes: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
     seeds: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
@@ -219,10 +224,15 @@ def evaluate(
 ) -> None:  # fmt: skip
     """Score the models of a finished run again on the validation pictures, from its checkpoints.
 
+        syn4seg evaluate --run pascal-fss --shots 5
+        syn4seg evaluate --run pascal-fss --dataset deepglobe --set execution.data=/datasets
+
     Parameters
     ----------
     run
         Name of a run, or its end.
+    dataset
+        Score an fss model on all classes of another data set, by name or by its YAML.
     model
         iir, i2r or matching; that of the run unless given.
     protocol
@@ -247,10 +257,10 @@ def evaluate(
         _one_of(resolution, ("original", "network"), "resolution")
     _known_model(model or "iir", protocol or "fss")
     asked = {"episodes": episodes, "seeds": seeds, "resolution": resolution}
+    changes = [*(set_ or ()), *(f"experiment.fss.{k}={v}" for k, v in asked.items() if v is not None)]
     scores = evaluate_alone(
-        find_run(output, run), protocol, model, {k: v for k, v in asked.items() if v is not None}, shots=shots,
-        matching=matching,
-    )  # fmt: skip
+        find_run(output, run), protocol, model, changes, shots=shots, dataset=dataset, matching=matching
+    )
     _write_scores(to, scores)
     if json_:
         _print_json(scores)
@@ -413,7 +423,8 @@ def _write_scores(to: Path | None, scores: dict[str, Any]) -> None:
 
 
 def _print_scores(scores: dict[str, Any]) -> None:
-    out.print(f"{scores['dataset']} fold {scores['fold']}, {scores['shots']}-shot, seed {scores['seed']}")
+    where = f"{scores['dataset']} by a model of {scores['trained_on']}" if "trained_on" in scores else scores["dataset"]
+    out.print(f"{where} fold {scores['fold']}, {scores['shots']}-shot, seed {scores['seed']}")
     if "fss" in scores:
         found = scores["fss"]
         table = Table(f"{found['shots']}-shot, in %", "mIoU", "FB-IoU", *found["per_class"], box=None)

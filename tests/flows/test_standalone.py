@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from flows.cli import main
+from flows.cli import _print_scores, main
 from flows.data import choose_supports, prepare_data, read_supports, scored_places, side_of, split_of
 from flows.predict import read_shown
 from flows.results import tables
@@ -119,6 +119,77 @@ def test_compare_trains_once_scores_every_shot_and_goes_on(call, output, trained
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "r").glob("*.json")}
     assert call(*asked)[1] == told
     assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "r").glob("*.json")}
+
+
+@pytest.fixture
+def targets(tmp_path):
+    """Write a made Deepglobe (class 6 has one picture too few for an episode), and own classes."""
+    rng = np.random.default_rng(0)
+
+    def write(folder, name, parts, values):
+        picture, labels = rng.integers(0, 255, (48, 60, 3)).astype(np.uint8), np.zeros((48, 60), np.uint8)
+        for i, value in enumerate(values):
+            labels[10 + 16 * i : 26 + 16 * i, 10:30] = value
+        write_picture(folder / parts[0] / f"{name}.jpg", picture)
+        write_labels(folder / parts[1] / f"{name}.png", labels)
+
+    for label in range(1, 7):
+        for i in range(1 if label == 6 else 3):
+            write(tmp_path / f"data/Deepglobe/{label}/test", f"t{i}", ("origin", "groundtruth"), [255])
+    for i in range(3):
+        write(tmp_path / "base", f"b{i}", ("pictures", "masks"), [1])
+        write(tmp_path / "new", f"n{i}", ("pictures", "masks"), [255])
+        write(tmp_path / "val", f"v{i}", ("pictures", "masks"), [1, 2])
+    groups = {part: f"{{pictures: {part}/pictures, masks: {part}/masks" for part in ("base", "new", "val")}
+    text = f"name: shed\nbase: {groups['base']}, classes: [rake]}}\nnovel:\n  spade: {groups['new']}}}\n"
+    (tmp_path / "unscored.yaml").write_text(text)
+    (tmp_path / "shed.yaml").write_text(f"{text}validation: {groups['val']}}}\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("dataset", ["deepglobe", "shed.yaml"])
+def test_evaluate_on_another_data_set(call, output, trained, targets, monkeypatch, capsys, dataset):
+    """A model of picto is scored on all classes of a set without base classes, and of own ones, base and new."""
+    monkeypatch.chdir(targets)
+    to = targets / "results" / "there.json"
+    code, told, complaint = call("evaluate", "--output", output, "--dataset", dataset, "--to", to, "--json")
+    assert code == 0, complaint
+    scores = json.loads(told)
+    assert {k: scores[k] for k in ("trained_on", "model", "fold", "shots")} == {
+        "trained_on": "picto", "model": "iir of picto", "fold": 0, "shots": 1,
+    }  # fmt: skip
+    assert scores["dataset"].startswith(dataset.removesuffix(".yaml"))
+    found = {"deepglobe": set("12345"), "shed.yaml": {"rake", "spade"}}[dataset]
+    assert set(scores["fss"]["per_class"]) == found
+    assert scores["fss"]["side"] == 64
+    assert "| iir of picto | 1 |" in tables(to.parent)
+    _print_scores(scores)
+    assert "by a model of picto fold 0, 1-shot" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["train", "--protocol", "fss", "--set", "experiment.dataset=deepglobe"], "deepglobe has no base classes"),
+        (["train", "--protocol", "gfss-diam", "--set", "experiment.dataset=isic"], "isic has masks of one class each"),
+        (["evaluate", "--dataset", "picto"], "leave --dataset out"),
+        (["evaluate", "--dataset", "deepglob"], "did you mean 'deepglobe'?"),
+        (["evaluate", "--dataset", "isic"], "no isic in data: get task 1"),
+        (["evaluate", "--dataset", "unscored.yaml"], "names no validation pictures"),
+        (["evaluate", "--dataset", "deepglobe", "--shots", "3"], "no class has the 4 validation pictures"),
+        (["evaluate", "--set", "experiment.fold=1"], "another execution.KEY or experiment.fss.KEY"),
+        (["evaluate", "--matching"], "--matching goes with GFSS"),
+        (["compare", "--vary", "iir", "--folds", "0", "--seeds", "0", "--shots", "1", "--set",
+          "experiment.dataset=chestxray"], "chestxray has no base classes"),
+    ],
+)  # fmt: skip
+def test_data_sets_to_test_on(call, output, trained, targets, monkeypatch, arguments, sentence):
+    """Training on a set without base classes, and scoring where there is nothing to score, is refused in a sentence."""
+    monkeypatch.chdir(targets)
+    code, _, complaint = call(*arguments, "--output", output)
+    assert code == 2
+    assert sentence in complaint
+    assert [line for line in complaint.splitlines() if line.startswith("syn4seg:")] == complaint.splitlines()[-1:]
 
 
 @pytest.mark.parametrize(
