@@ -48,6 +48,9 @@ Changes = Annotated[
     Parameter(name="--set", negative=(), help="execution.KEY=VALUE or experiment.fss.KEY=VALUE; repeatable."),
 ]
 AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON instead of a table.")]
+MultiScale = Annotated[
+    bool, Parameter(negative=(), help="fss: take the mean over three views of the query, as IIR's tables do.")
+]
 Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 Output = Annotated[Path, Parameter(help="The output folder.")]
 
@@ -220,7 +223,8 @@ def evaluate(
     shots: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
     episodes: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
     seeds: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
-    resolution: str | None = None, to: Path | None = None, output: Output = Path("outputs"), json_: AsJson = False,
+    resolution: str | None = None, multiscale: MultiScale = False, to: Path | None = None,
+    output: Output = Path("outputs"), json_: AsJson = False,
 ) -> None:  # fmt: skip
     """Score the models of a finished run again on the validation pictures, from its checkpoints.
 
@@ -256,7 +260,7 @@ def evaluate(
     if resolution is not None:
         _one_of(resolution, ("original", "network"), "resolution")
     _known_model(model or "iir", protocol or "fss")
-    asked = {"episodes": episodes, "seeds": seeds, "resolution": resolution}
+    asked = {"episodes": episodes, "seeds": seeds, "resolution": resolution, "multiscale": multiscale or None}
     changes = [*(set_ or ()), *(f"experiment.fss.{k}={v}" for k, v in asked.items() if v is not None)]
     scores = evaluate_alone(
         find_run(output, run), protocol, model, changes, shots=shots, dataset=dataset, matching=matching
@@ -302,8 +306,8 @@ def compare(
 @app.command
 def predict(
     source: Annotated[Path, Parameter(help="A picture, or a folder of pictures.")], /, *, run: str = "latest",
-    which: str | None = None, supports: Path | None = None, to: Path = Path("predictions"),
-    output: Output = Path("outputs"), json_: AsJson = False,
+    which: str | None = None, supports: Path | None = None, multiscale: MultiScale = False,
+    to: Path = Path("predictions"), output: Output = Path("outputs"), json_: AsJson = False,
 ) -> None:  # fmt: skip
     """Write a label map and an overlay for a picture, or for each picture of a folder.
 
@@ -321,7 +325,7 @@ def predict(
     from flows.predict import predict_files
     from flows.runs import find_run
 
-    rows = predict_files(source, find_run(output, run), which, supports, to)
+    rows = predict_files(source, find_run(output, run), which, supports, to, multiscale=multiscale)
     if json_:
         _print_json(rows)
         return
@@ -434,7 +438,7 @@ def _print_scores(scores: dict[str, Any]) -> None:
         streams = len(found["per_seed"])
         out.print(
             f"{found['episodes']} episodes x {streams} seeds (deviation {100 * found['miou_std']:.1f}), "
-            f"counted at {found['resolution']} size"
+            f"counted at {found['resolution']} size{', multi-scale' if found.get('multiscale') else ''}"
         )
         return
     if scores.get("protocol") == "fss":

@@ -170,6 +170,6 @@ def _scores(config: Config, data: DataSets, folder: Path, shots: int, *, every: 
     return evaluate_fss(
         FssNetwork.load(folder, backbone).to(wiring.device_of(config)), pictures, split_of(config), shots=shots,
         episodes=settings.episodes, seeds=range(settings.seeds), resolution=settings.resolution, side=settings.side,
-        classes=tuple(classes.values()), min_pixels=settings.min_pixels,
+        classes=tuple(classes.values()), min_pixels=settings.min_pixels, multiscale=settings.multiscale,
         progress=lambda done, total: tell("scores", "fss", done / total),
     )  # fmt: skip

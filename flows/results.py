@@ -45,7 +45,8 @@ def tables(folder: Path) -> str:
             raise InputError(f"{path} holds no scores: write it with syn4seg evaluate --to {path}") from error
         if "fss" in told:
             found = told["fss"]
-            how = f"{found['episodes']} episodes x {len(found['per_seed'])} seeds, {found['resolution']}"
+            how = f"{found['episodes']} episodes x {len(found['per_seed'])} seeds, {found['resolution']} size"
+            how += ", multi-scale" if found.get("multiscale") else ""
             row = {**key, "how": how, "model": told["model"], "shots": found["shots"]}
             fss.append({**row, "miou": found["miou"], "fb_iou": found["fb_iou"]})
         names = {"base": _convention(told["protocol"]).base_key, "novel": "novel_miou", "total": "total_miou"}
@@ -60,7 +61,7 @@ def _fss_tables(rows: list[dict[str, Any]]) -> list[str]:
     for (dataset, how), found in _groups(rows, ["dataset", "how"]):
         for key, name in (("miou", "mIoU"), ("fb_iou", "FB-IoU")):
             folds = sorted(found["fold"].unique())
-            lines = [f"## {dataset}, FSS, {name} ({how} size)\n"]
+            lines = [f"## {dataset}, FSS, {name} ({how})\n"]
             heads = ("model", "shots", *(f"fold {f}" for f in folds), "mean")
             lines += [_line(*heads), _line(*["---"] * len(heads))]
             for (model, shots), one in found.groupby(["model", "shots"], sort=True):

@@ -140,7 +140,7 @@ def evaluate_alone(
         return evaluate_fss_run(config, folder, elsewhere)
     if shots or dataset or any("experiment.fss." in override for override in overrides):
         raise InputError(
-            "--shots, --dataset, --episodes, --seeds, --resolution and experiment.fss go with fss, this is a run of "
+            "--shots, --dataset, --episodes, --seeds, --resolution and --multiscale go with fss, this is a run of "
             f"{own}"
         )
     scores: dict[str, Any] = {"dataset": split_of(config).dataset}

@@ -42,7 +42,7 @@ FINAL_VERSION = 3
 SCORES_VERSION = 1
 FSS_VERSION = 2
 
-FSS_SCORE_SETTINGS = ("episodes", "seeds", "resolution")
+FSS_SCORE_SETTINGS = ("episodes", "seeds", "resolution", "multiscale")
 """Settings of FSS that change its scores and not the model."""
 
 
@@ -174,7 +174,10 @@ def fss_step(config: Config, data: DataSets, backbone: str) -> Step:
 
 def fss_scores_step(config: Config, data: DataSets, model: StageRecord) -> Step:
     """What an FSS model reaches on the episodes of the novel classes."""
-    settings = config.experiment.fss.model_dump(mode="json", include={*FSS_SCORE_SETTINGS, "min_pixels", "side"})
+    fss = config.experiment.fss
+    settings = fss.model_dump(mode="json", include={*FSS_SCORE_SETTINGS, "min_pixels", "side"})
+    if not fss.multiscale:
+        del settings["multiscale"]  # as in shards from before there were views
     inputs = {"model": model.content, "validation": data["validation"].content(), "split": _fold(config)}
     return Step("scores", "fss", {
         "version": SCORES_VERSION, "settings": settings, "shots": config.experiment.shots, "inputs": inputs,

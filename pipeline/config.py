@@ -133,6 +133,7 @@ class FssSettings(LoopSettings):
     episodes: int = Field(1000, ge=1, description="episodes of a score a seed; published: 1000 PASCAL, 4000 COCO")
     seeds: int = Field(5, ge=1, description="streams of episodes of a score: 0, 1, ...")
     resolution: Literal["original", "network"] = Field("original", description="size at which pixels are counted")
+    multiscale: bool = Field(False, description="scores and label maps are means over three views of the query (IIR)")
     options: ModelOptions = ModelOptions()
 
 

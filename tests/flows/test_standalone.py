@@ -75,6 +75,13 @@ def test_train_evaluate_predict(call, output, trained, tmp_path):
     code, told, _ = call("evaluate", "--output", output, "--json", "--episodes", 3, "--shots", 2)
     assert json.loads(told)["fss"]["episodes"] == 3
     assert json.loads(told)["fss"]["shots"] == 2
+    code, told, complaint = call("evaluate", "--output", output, "--multiscale", "--to", to)
+    assert code == 0, complaint
+    assert "counted at original size, multi-scale" in told
+    views = json.loads(to.read_text())["fss"]
+    assert views["multiscale"]
+    assert not scores["fss"]["multiscale"]
+    assert "original size, multi-scale)" in tables(to.parent)
     assert "fss_miou" in call("status", "--output", output)[1]
 
     shown = tmp_path / "cat"
@@ -91,6 +98,11 @@ def test_train_evaluate_predict(call, output, trained, tmp_path):
     assert code == 0, complaint
     rows = json.loads(told)
     assert [row["picture"] for row in rows] == ["one.jpg", "two.png"]
+    views = call(
+        "predict", tmp_path / "in", "--output", output, "--supports", shown, "--to", tmp_path / "v", "--multiscale"
+    )
+    assert views[0] == 0, views[2]
+    assert read_labels(tmp_path / "v" / "labels" / "one.png").shape == (50, 40)
     labels = read_labels(tmp_path / "p" / "labels" / "one.png")
     assert labels.shape == (50, 40)
     assert set(np.unique(labels)) <= {0, 1}
