@@ -150,7 +150,8 @@ def status(*, output: Output = Path("outputs"), json_: AsJson = False) -> None:
     for row in runs:
         table.add_row(*(_number(row.get(key)) for key in heads))
     out.print(table if runs else "no run yet: syn4seg run")
-    out.print("finished shards: " + (", ".join(f"{k} {shards[k]}" for k in (*CHAIN, "fss") if k in shards) or "none"))
+    counts = [f"{stage} {shards[stage]}" for stage in (*CHAIN, "prepare", "fss") if stage in shards]
+    out.print("finished shards: " + (", ".join(counts) or "none"))
     for path in interrupted:
         out.print(f"interrupted or in work: {path}")
 
@@ -214,6 +215,42 @@ def train(
         return
     _print_scores(scores)
     out.print(f"models   {folder / 'checkpoints'}\nscores   {folder / 'scores.json'}", soft_wrap=True)
+
+
+@app.command
+def prepare(
+    config: Source = None, /, *, to: Path, set_: Overrides = None, output: Output = Path("outputs"),
+    json_: AsJson = False,
+) -> None:  # fmt: skip
+    """Prepare a backbone for IIR: it learns the base classes, then its own classifier learns to read it again.
+
+    Writes a transformers folder with the base learner of IIR's ensemble beside it. Killed and started again, it goes on
+    from its last checkpoint.
+
+        syn4seg prepare --set experiment.fold=1 --to backbones/picto-1
+        syn4seg train --protocol fss --set experiment.fold=1 --set experiment.model.backbone=backbones/picto-1
+            --set experiment.fss.options.base=15
+
+    Steps, batch and rate are experiment.prepare.KEY; the backbone to start from is experiment.model.backbone.
+
+    Parameters
+    ----------
+    to
+        Folder to write; it must not be there yet.
+    """
+    from flows.data import split_of
+    from flows.prepare import prepare as prepare_folder
+
+    chosen = load_config(config, [f"execution.output={output}", *(set_ or ())])
+    folder = prepare_folder(chosen, to, Console(stderr=True))
+    base, dim = len(split_of(chosen).base), chosen.experiment.prepare.dim
+    uses = {"experiment.model.backbone": str(folder), "experiment.fss.options.base": base}
+    uses |= {} if dim == 512 else {"experiment.fss.options.base_dim": dim}
+    if json_:
+        _print_json({"backbone": str(folder), "set": uses})
+        return
+    out.print(f"backbone {folder}", soft_wrap=True)
+    out.print("use it by " + " ".join(f"--set {key}={value}" for key, value in uses.items()), soft_wrap=True)
 
 
 @app.command

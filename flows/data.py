@@ -139,7 +139,7 @@ def check_maps(config: Config) -> None:
     """
     if config.experiment.dataset not in LABEL_MAPS and not dataset_of(config).maps:
         raise InputError(
-            f"{config.experiment.dataset} has masks of one class each, for few-shot episodes: the chain needs label "
+            f"{config.experiment.dataset} has masks of one class each, for few-shot episodes: this needs label "
             "maps, choose picto, pascal, coco or your own classes"
         )
 

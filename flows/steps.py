@@ -41,6 +41,7 @@ TEACHER_VERSION = 4
 FINAL_VERSION = 3
 SCORES_VERSION = 1
 FSS_VERSION = 2
+PREPARE_VERSION = 1
 
 FSS_SCORE_SETTINGS = ("episodes", "seeds", "resolution", "multiscale")
 """Settings of FSS that change its scores and not the model."""
@@ -157,6 +158,15 @@ def matching_step(config: Config, data: DataSets) -> Step:
     """What plain prototype matching reaches on the validation pictures."""
     inputs = {"teacher": teacher_step(config, data).recipe, "validation": data["validation"].content()}
     return Step("scores", "matching", {"version": SCORES_VERSION, "inputs": inputs})
+
+
+def prepare_step(config: Config, data: DataSets, backbone: str) -> Step:
+    """A backbone prepared on base pictures; ``backbone`` is the folder that it starts from."""
+    experiment = config.experiment
+    return Step("prepare", "backbone", {
+        "version": PREPARE_VERSION, "settings": experiment.prepare.model_dump(mode="json"), "seed": experiment.seed,
+        "weights": weights_id(backbone, "backbone"), "inputs": {"base": data["base"].content(), "split": _fold(config)},
+    })  # fmt: skip
 
 
 def fss_step(config: Config, data: DataSets, backbone: str) -> Step:

@@ -2,9 +2,12 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from flows.cli import _print_scores, main
 from flows.data import choose_supports, prepare_data, read_supports, scored_places, side_of, split_of
@@ -131,6 +134,82 @@ def test_compare_trains_once_scores_every_shot_and_goes_on(call, output, trained
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "r").glob("*.json")}
     assert call(*asked)[1] == told
     assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "r").glob("*.json")}
+
+
+@pytest.fixture
+def prepared(call, output):
+    """Prepare picto's backbone in four steps; computed once, found again afterwards."""
+    folder = output / "backbone"
+    if not folder.exists():
+        code, told, complaint = call("prepare", "--to", folder, "--output", output, *sets_of(PREPARE), "--json")
+        assert code == 0, complaint
+        assert json.loads(told)["set"] == {
+            "experiment.model.backbone": str(folder), "experiment.fss.options.base": 15,
+            "experiment.fss.options.base_dim": 16,
+        }  # fmt: skip
+    return folder
+
+
+PREPARE = [
+    "experiment.base_pictures=200", "experiment.validation_pictures=100", "experiment.prepare.steps=4",
+    "experiment.prepare.batch=2", "experiment.prepare.dim=16",
+]  # fmt: skip
+
+
+def sets_of(overrides):
+    return [part for override in overrides for part in ("--set", override)]
+
+
+def test_ensemble_from_preparation_to_scores(call, output, prepared):
+    """A prepared backbone is trained on with its base learner, which is read, frozen, saved, loaded and scored with."""
+    own = [f"experiment.model.backbone={prepared}", "experiment.fss.options.base=15"]
+    sets = sets_of([*TINY, *own, "experiment.fss.options.base_dim=16"])
+    code, told, complaint = call("train", "--protocol", "fss", "--output", output, *sets, "--name", "both", "--json")
+    assert code == 0, complaint
+    scores = json.loads(told)
+    saved = load_file(Path(scores["run"]) / "checkpoints/fss/model.safetensors")
+    learner = load_file(prepared / "base_learner.safetensors")
+    for name, tensor in learner.items():
+        assert torch.equal(saved[f"decoder.ensemble.base_learner.{name}"], tensor)
+    assert any(not torch.equal(saved[f"decoder.ensemble.{n}.weight"].flatten(), torch.tensor([1.0, 0.0]))
+               for n in ("adjust", "join"))  # fmt: skip
+    code, told, complaint = call("evaluate", "--run", "both", "--output", output, "--json")
+    assert code == 0, complaint
+    assert json.loads(told)["fss"] == scores["fss"]
+
+
+def test_a_preparation_is_computed_once(call, output, prepared, tmp_path):
+    """The same command for another folder writes the same bytes without a step."""
+    steps = len(list((output / "store" / "prepare").iterdir()))
+    code, told, complaint = call("prepare", "--to", tmp_path / "again", "--output", output, *sets_of(PREPARE))
+    assert code == 0, complaint
+    assert f"--set experiment.model.backbone={tmp_path / 'again'} --set experiment.fss.options.base=15" in told
+    assert len(list((output / "store" / "prepare").iterdir())) == steps
+    for path in prepared.iterdir():
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["prepare", "--to", "THERE"], "is there already"),
+        (["prepare", "--to", "new", "--set", "experiment.dataset=isic"], "isic has no base classes"),
+        (["prepare", "--to", "new", "--set", "experiment.dataset=fss1000"], "this needs label maps"),
+        (["prepare", "--to", "new", "--set", "experiment.prepare.batch=1"], "experiment.prepare.batch: got 1"),
+        (["train", "--protocol", "fss", *sets_of(TINY), "--set", "experiment.fss.options.base=15"],
+         "no base_learner.safetensors in"),
+        (["train", "--protocol", "fss", *sets_of(TINY), "--set", "experiment.fss.options.base=5", "--set",
+          "experiment.model.backbone=THERE"], "does not fit this model"),
+    ],
+)  # fmt: skip
+def test_bad_preparations(call, output, prepared, tmp_path, monkeypatch, arguments, sentence):
+    """What cannot be prepared, and a base learner that is not there or for other classes, is told in one line."""
+    monkeypatch.chdir(tmp_path)
+    code, _, complaint = call(*(a.replace("THERE", str(prepared)) for a in arguments), "--output", output)
+    assert code == 2
+    assert sentence in complaint
+    assert [line for line in complaint.splitlines() if line.startswith("syn4seg:")] == complaint.splitlines()[-1:]
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.fixture
