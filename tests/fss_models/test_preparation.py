@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 
 from fss_models.backbones import Backbone
 from fss_models.ensemble import Ensemble
+from fss_models.fss import EpisodeBatch, FssConfig, build_fss_model
 from fss_models.preparation import BaseBatches, distillation, prepare_backbone, read_base_learner
 from fss_models.randomness import numpy_rng
 from pipeline.config import PrepareSettings
@@ -116,6 +117,24 @@ def test_only_convolutional_backbones(tmp_path, batches):
     ViTForImageClassification(config).save_pretrained(tmp_path)
     with pytest.raises(InputError, match="is not convolutional"):
         prepare(tmp_path, batches, tmp_path / "new", 2)
+
+
+def test_the_base_learner_sees_what_it_was_trained_on(backbone_folder, batches, tmp_path):
+    """In an FSS model with dilation it reads the fourth level of the undilated backbone, in training and prediction."""
+    out = prepare(backbone_folder, batches, tmp_path / "new", 2)
+    options = {"dim": 8, "blocks": 2, "base": 4, "base_dim": 16}
+    model = build_fss_model(FssConfig(backbone=str(out), precision="float32", options=options))
+    read_base_learner(model.decoder.ensemble, out)
+    seen = []
+    model.decoder.ensemble.base_learner.register_forward_hook(lambda module, given, _: seen.append(given[0]))
+    pictures, labels = batches(0)
+    masks = (labels > 0).to(torch.uint8)
+    model.eval()(pictures[:2], pictures[2:, None], masks[2:, None])
+    model.losses(EpisodeBatch(pictures[:2], masks[:2], pictures[2:, None], masks[2:, None], torch.tensor([1, 2])))
+    expected = Backbone.from_pretrained(out, stride=32, precision="float32")(pictures[:2]).f4
+    assert len(seen) == 2
+    for found in seen:
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_missing_base_learner(tmp_path):
