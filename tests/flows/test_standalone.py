@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from flows.cli import _print_scores, main
+from flows.cli import main
+from flows.console import print_scores
 from flows.data import choose_supports, prepare_data, read_supports, scored_places, side_of, split_of
 from flows.predict import read_shown
 from flows.results import tables
@@ -254,7 +255,7 @@ def test_evaluate_on_another_data_set(call, output, trained, targets, monkeypatc
     assert set(scores["fss"]["per_class"]) == found
     assert scores["fss"]["side"] == 64
     assert "| iir of picto | 1 |" in tables(to.parent)
-    _print_scores(scores)
+    print_scores(scores)
     assert "by a model of picto fold 0, 1-shot" in capsys.readouterr().out
 
 
