@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
 SUPPORT_POOL = 400
 """Scenes of picto from which the supports are chosen."""
 
-_PICTO = ("base", "support", "validation")
+OWN_SIDE, CELL = 640, 8
+"""Most pixels that a square of own pictures has unless it is set, and pixels of a cell of the backbone's maps."""
+
+PURPOSES = ("base", "support", "validation")
 
 
 DataSets = Mapping[str, DataFolder]
@@ -43,14 +47,18 @@ def count_of(config: Config, purpose: str) -> int:
     return {"base": experiment.base_pictures, "validation": experiment.validation_pictures}.get(purpose, SUPPORT_POOL)
 
 
-def find_data(config: Config) -> DataSets | None:
+def find_data(config: Config, purposes: Sequence[str] = PURPOSES) -> DataSets | None:
     """Give the pictures, or None where picto's have not been drawn or annotations not been indexed yet.
+
+    Args:
+        config: names the data set.
+        purposes: what pictures are needed for; only these must be there.
 
     Raises:
         InputError: a data set that cannot be drawn is missing.
     """
     if config.experiment.dataset == "picto":
-        folders = {p: _picto_root(config) / f"{p}-{count_of(config, p)}" for p in _PICTO}
+        folders = {p: _picto_root(config) / f"{p}-{count_of(config, p)}" for p in PURPOSES}
         if not all((folder / "record.json").exists() for folder in folders.values()):
             return None
         return {purpose: DataFolder(folder, "all", cache=_cache(config)) for purpose, folder in folders.items()}
@@ -61,6 +69,7 @@ def find_data(config: Config) -> DataSets | None:
     found = {
         p: DataFolder(data, _pool(config, dataset, p), experiment.dataset, experiment.fold, _cache(config))
         for p in dataset.purposes
+        if p in purposes
     }
     for purpose, folder in found.items():
         if not len(folder.pictures.ids):
@@ -70,18 +79,18 @@ def find_data(config: Config) -> DataSets | None:
     return found
 
 
-def prepare_data(config: Config) -> DataSets:
-    """Give the pictures; draw those of picto, or index the annotations, where that is not done yet."""
-    found = find_data(config)
-    if found:
+def prepare_data(config: Config, purposes: Sequence[str] = PURPOSES) -> DataSets:
+    """Give the pictures, see `find_data`; draw those of picto, or index the annotations, where that is not done yet."""
+    found = find_data(config, purposes)
+    if found is not None:
         return found
     if config.experiment.dataset == "picto":
         _draw(config)
     else:
         with store_of(config).lock("data-index"):
             dataset_of(config).prepare()
-    found = find_data(config)
-    assert found
+    found = find_data(config, purposes)
+    assert found is not None
     return found
 
 
@@ -108,6 +117,20 @@ def check_data(config: Config) -> list[str]:
     return list(dataset.problems(config.experiment.shots)) if isinstance(dataset, Own) else []
 
 
+def check_base(config: Config) -> None:
+    """Look that the data set has base classes, as training needs them.
+
+    Raises:
+        InputError: it is one to test on only.
+    """
+    name = config.experiment.dataset
+    if name != "picto" and "base" not in dataset_of(config).purposes:
+        raise InputError(
+            f"{name} has no base classes to train on: train on another data set, such as pascal, and score that model "
+            f"here by syn4seg evaluate --run RUN --dataset {name}"
+        )
+
+
 def check_maps(config: Config) -> None:
     """Look that the data set has label maps, as the chain needs them.
 
@@ -116,7 +139,7 @@ def check_maps(config: Config) -> None:
     """
     if config.experiment.dataset not in LABEL_MAPS and not dataset_of(config).maps:
         raise InputError(
-            f"{config.experiment.dataset} has masks of one class each, for few-shot episodes: the chain needs label "
+            f"{config.experiment.dataset} has masks of one class each, for few-shot episodes: this needs label "
             "maps, choose picto, pascal, coco or your own classes"
         )
 
@@ -173,11 +196,18 @@ def protocol_of(config: Config) -> GfssProtocol:
 
 
 def side_of(config: Config) -> int:
-    """Give the side of the squares that GFSS models see, in pixels; 0: picto's pictures stay as they are."""
-    if config.experiment.dataset == "picto":
-        return 0
+    """Give the side of the squares that GFSS models see, in pixels; 0: picto's pictures stay as they are.
+
+    As set; else the protocol's, or with own classes the longest side of their pictures, up to the next cell of the
+    backbone. Pictures are not enlarged beyond their own size unless that is asked for.
+    """
+    experiment = config.experiment
+    if experiment.train.side or experiment.dataset == "picto":
+        return experiment.train.side
     pictures = prepare_data(config)["base"].pictures
     longest = max(max(pictures.size(i)) for i in range(min(len(pictures.ids), 20)))
+    if is_own(experiment.dataset):
+        return min(OWN_SIDE, CELL * ceil(longest / CELL))
     return min(protocol_of(config).side, longest)
 
 
@@ -270,7 +300,7 @@ def _draw(config: Config) -> None:
     from picto.datasets import ensure_dataset
 
     store = store_of(config)
-    for purpose in _PICTO:
+    for purpose in PURPOSES:
         with store.lock(f"data-{purpose}"):
             ensure_dataset(
                 _picto_root(config), purpose, count_of(config, purpose),

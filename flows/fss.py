@@ -10,12 +10,12 @@ from typing import Any
 from rich.console import Console
 
 from flows import steps, wiring
-from flows.data import DataSets, labelled, prepare_data, split_of, store_of, validation_of
+from flows.data import DataSets, check_base, labelled, prepare_data, split_of, store_of, validation_of
 from flows.learning import computed, keep_model, place_of
 from flows.progress import Board, LossTable, set_reporter, tell
 from flows.run import check_device, check_own, check_writable
 from flows.runs import write_run
-from pipeline.config import Config, FssSettings
+from pipeline.config import Config
 from pipeline.errors import InputError
 from pipeline.store import Draft, StageRecord
 
@@ -34,6 +34,7 @@ def run_fss(config: Config, name: str, console: Console) -> Path:
         InputError: something that the user can mend.
     """
     check_device(config.execution.device)
+    check_base(config)
     check_own(config)
     check_writable(Path(config.execution.output))
     wiring.backbone_path(config.experiment.model.backbone)
@@ -65,6 +66,7 @@ def trained_and_scored(config: Config, shots: Sequence[int], console: Console) -
     Raises:
         InputError: something that the user can mend.
     """
+    check_base(config)
     with Board({"data": 3, "fss": 1, "scores": len(shots)}, console) as board, LossTable(console):
         set_reporter(board.show)
         data = prepare_data(config)
@@ -78,13 +80,14 @@ def trained_and_scored(config: Config, shots: Sequence[int], console: Console) -
     return found
 
 
-def scored_classes(config: Config, data: DataSets) -> dict[str, int]:
-    """Give the novel classes with enough validation pictures for an episode: name -> split id."""
+def scored_classes(config: Config, data: DataSets, *, every: bool = False) -> dict[str, int]:
+    """Give the novel classes, or every class, with enough validation pictures for an episode: name -> split id."""
     if "validation" not in data:
         return {}
     split, experiment = split_of(config), config.experiment
     pictures = (labelled(config, data["validation"]).counts >= experiment.fss.min_pixels).sum(0)
-    return {split.names[k]: k for k in split.novel_ids if pictures[k] > experiment.shots}
+    ids = (*split.base_ids, *split.novel_ids) if every else split.novel_ids
+    return {split.names[k]: k for k in ids if pictures[k] > experiment.shots}
 
 
 def train_fss_stage(config: Config, data: DataSets) -> StageRecord:
@@ -126,43 +129,47 @@ def score_fss_stage(config: Config, data: DataSets, model: StageRecord) -> Stage
     return computed(config, step, work, together=False)
 
 
-def evaluate_fss_run(config: Config, folder: Path, shots: int | None, settings: FssSettings) -> dict[str, Any]:
+def evaluate_fss_run(config: Config, folder: Path, elsewhere: Config | None = None) -> dict[str, Any]:
     """Score the FSS model of a run again, in the form of ``scores.json``.
 
     Args:
-        config: of the run.
+        config: of the run; its shots and ``experiment.fss`` say what an episode is and how many there are.
         folder: of the run.
-        shots: supports an episode; those of training unless given.
-        settings: how many episodes and seeds, and at which resolution.
+        elsewhere: the same with another data set, to score every class that its validation pictures show; None scores
+            the novel classes of the run's own.
 
     Raises:
-        InputError: the run holds no FSS model.
+        InputError: the run holds no FSS model, or there are too few pictures.
     """
     checkpoint = folder / "checkpoints" / "fss"
     if not checkpoint.exists():
         raise InputError(f"{folder} holds no FSS model: train one with syn4seg train --protocol fss")
-    experiment = config.experiment.model_copy(update={"fss": settings, "shots": shots or config.experiment.shots})
-    config = config.model_copy(update={"experiment": experiment})
-    told = {"dataset": split_of(config).dataset, **{k: getattr(experiment, k) for k in ("fold", "shots", "seed")}}
-    scores = _scores(config, prepare_data(config), checkpoint, experiment.shots)
-    return {**told, "protocol": "fss", "model": experiment.model.name, "fss": scores}
+    experiment = config.experiment
+    told: dict[str, Any] = {"dataset": split_of(elsewhere or config).dataset}
+    told |= {k: getattr(experiment, k) for k in ("fold", "shots", "seed")}
+    told |= {"protocol": "fss", "model": experiment.model.name}
+    if elsewhere:
+        told |= {"trained_on": split_of(config).dataset, "model": f"{told['model']} of {split_of(config).dataset}"}
+    there = elsewhere or config
+    data = prepare_data(there, ("validation",))
+    return {**told, "fss": _scores(there, data, checkpoint, experiment.shots, every=bool(elsewhere))}
 
 
-def _scores(config: Config, data: DataSets, folder: Path, shots: int) -> dict[str, Any]:
+def _scores(config: Config, data: DataSets, folder: Path, shots: int, *, every: bool = False) -> dict[str, Any]:
     from fss_models.evaluate_fss import evaluate_fss
     from fss_models.fss import FssNetwork
 
-    settings, classes = config.experiment.fss, scored_classes(config, data)
+    pictures = labelled(config, validation_of(data))
+    settings, classes = config.experiment.fss, scored_classes(config, data, every=every)
     if not classes:
         raise InputError(
-            f"no novel class has the {shots + 1} validation pictures that {shots}-shot episodes need: add pictures, or "
-            "lower experiment.fss.min_pixels"
+            f"no {'' if every else 'novel '}class has the {shots + 1} validation pictures that {shots}-shot episodes "
+            "need: add pictures, or lower experiment.fss.min_pixels"
         )
     backbone = wiring.load_backbone(wiring.backbone_path(config.experiment.model.backbone))
     return evaluate_fss(
-        FssNetwork.load(folder, backbone).to(wiring.device_of(config)),
-        labelled(config, validation_of(data)), split_of(config), shots=shots,
+        FssNetwork.load(folder, backbone).to(wiring.device_of(config)), pictures, split_of(config), shots=shots,
         episodes=settings.episodes, seeds=range(settings.seeds), resolution=settings.resolution, side=settings.side,
-        classes=tuple(classes.values()), min_pixels=settings.min_pixels,
+        classes=tuple(classes.values()), min_pixels=settings.min_pixels, multiscale=settings.multiscale,
         progress=lambda done, total: tell("scores", "fss", done / total),
     )  # fmt: skip

@@ -22,7 +22,7 @@ MODELS = ("after", "before", "teacher", "fss")
 
 
 def predict_files(
-    source: Path, run: Path, which: str | None, supports: Path | None, to: Path
+    source: Path, run: Path, which: str | None, supports: Path | None, to: Path, *, multiscale: bool = False
 ) -> list[dict[str, Any]]:
     """Write ``labels/<name>.png`` (dataset ids, VOC palette) and ``overlays/<name>.png`` for each picture.
 
@@ -32,6 +32,7 @@ def predict_files(
         which: one of `MODELS`; None takes the first one that the run has.
         supports: of an FSS model: folder of pictures of the class, each with a mask ``<name>.png``.
         to: where the two folders are made.
+        multiscale: of an FSS model: take the mean over three views of a picture, also where its run did not.
 
     Returns:
         A row a picture: its name, both files, and the share of the picture that each class has, 0..1.
@@ -41,7 +42,7 @@ def predict_files(
     """
     pictures = pictures_in(source)
     config = load_config(str(run / "experiment.yaml"))
-    label, names, ids = _labeller(config, run, which, supports)
+    label, names, ids = _labeller(config, run, which, supports, multiscale=multiscale)
     rows = []
     for path in pictures:
         picture = read_picture(path)
@@ -79,7 +80,7 @@ def overlay(picture: Picture, labels: LabelMap) -> Picture:
 
 
 def _labeller(
-    config: Config, run: Path, which: str | None, supports: Path | None
+    config: Config, run: Path, which: str | None, supports: Path | None, *, multiscale: bool
 ) -> tuple[Callable[[Picture], LabelMap], tuple[str, ...], Callable[[LabelMap], LabelMap]]:
     """Give what labels a picture, the names of its labels, and what turns them into ids for others."""
     there = [name for name in MODELS if (run / "checkpoints" / name).exists()]
@@ -92,6 +93,8 @@ def _labeller(
 
         if supports is not None:
             raise InputError(f"--supports goes with fss models: model {name} of {run.name} knows its classes already")
+        if multiscale:
+            raise InputError(f"--multiscale goes with fss models: {name} of {run.name} is a GFSS model")
         split, model = split_of(config), wiring.load_model(folder, backbone, device)
         return lambda picture: predict_gfss(model, picture), split.names, split.to_dataset
     from fss_models.fss import FssNetwork
@@ -101,7 +104,12 @@ def _labeller(
         raise InputError(f"{run.name} holds an fss model: show it the class by --supports FOLDER")
     shown, masks = read_shown(supports)
     network = FssNetwork.load(folder, wiring.load_backbone(backbone)).to(device)
-    return lambda picture: predict_fss(network, picture, shown, masks), ("background", supports.name), lambda y: y
+    multiscale = multiscale or config.experiment.fss.multiscale
+
+    def label(picture: Picture) -> LabelMap:
+        return predict_fss(network, picture, shown, masks, multiscale=multiscale)
+
+    return label, ("background", supports.name), lambda y: y
 
 
 def read_shown(folder: Path) -> tuple[list[Picture], list[Mask]]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from math import nan
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from pipeline.errors import InputError
+from pipeline.protocols import DIAM, PROTOCOLS, GfssProtocol
 
 NAMES = {
     "matching": "prototype matching", "teacher": "teacher", "before": "without synthetic", "after": "with synthetic",
@@ -21,7 +24,8 @@ def tables(folder: Path) -> str:
     """Give all scores of a folder as tables, one a data set and protocol.
 
     A file holds what ``scores.json`` or ``syn4seg evaluate --to FILE`` has; ``"model"`` names the row. Entries of the
-    same fold that differ in their seed are averaged, with their standard deviation.
+    same fold that differ in their seed are averaged, with their standard deviation. GFSS tables have the aggregates of
+    their convention: base with background and total in gfss-capl, base without it and mean in gfss-diam.
 
     Args:
         folder: of ``*.json`` files.
@@ -41,13 +45,14 @@ def tables(folder: Path) -> str:
             raise InputError(f"{path} holds no scores: write it with syn4seg evaluate --to {path}") from error
         if "fss" in told:
             found = told["fss"]
-            how = f"{found['episodes']} episodes x {len(found['per_seed'])} seeds, {found['resolution']}"
+            how = f"{found['episodes']} episodes x {len(found['per_seed'])} seeds, {found['resolution']} size"
+            how += ", multi-scale" if found.get("multiscale") else ""
             row = {**key, "how": how, "model": told["model"], "shots": found["shots"]}
             fss.append({**row, "miou": found["miou"], "fb_iou": found["fb_iou"]})
-        names = {"base": "base_miou", "novel": "novel_miou"}
+        names = {"base": _convention(told["protocol"]).base_key, "novel": "novel_miou", "total": "total_miou"}
         for part in NAMES:
             if part in told:
-                gfss.append({**key, "model": NAMES[part], **{k: told[part][v] for k, v in names.items()}})
+                gfss.append({**key, "model": NAMES[part], **{k: told[part].get(v, nan) for k, v in names.items()}})
     return "\n".join([HEAD, *_fss_tables(fss), *_gfss_tables(gfss)])
 
 
@@ -56,7 +61,7 @@ def _fss_tables(rows: list[dict[str, Any]]) -> list[str]:
     for (dataset, how), found in _groups(rows, ["dataset", "how"]):
         for key, name in (("miou", "mIoU"), ("fb_iou", "FB-IoU")):
             folds = sorted(found["fold"].unique())
-            lines = [f"## {dataset}, FSS, {name} ({how} size)\n"]
+            lines = [f"## {dataset}, FSS, {name} ({how})\n"]
             heads = ("model", "shots", *(f"fold {f}" for f in folds), "mean")
             lines += [_line(*heads), _line(*["---"] * len(heads))]
             for (model, shots), one in found.groupby(["model", "shots"], sort=True):
@@ -69,19 +74,47 @@ def _fss_tables(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _gfss_tables(rows: list[dict[str, Any]]) -> list[str]:
-    """Base and novel are means over seeds, then folds; mean and harmonic come from these. Source: systems.md 3."""
+    """Base, novel and total are means over seeds, then folds; mean and harmonic come from these.
+
+    Source: systems.md 3. What follows ± is the deviation over the seeds of the mean over the folds.
+    """
     parts = []
     for (dataset, protocol), found in _groups(rows, ["dataset", "protocol"]):
         folds = sorted(found["fold"].unique())
+        heads = ("model", "shots", "seeds", "base", "novel", _convention(protocol).aggregate, "harmonic")
         lines = [f"## {dataset}, {protocol}, folds {', '.join(map(str, folds))}\n"]
-        lines += [_line("model", "shots", "base", "novel", "mean", "harmonic"), _line(*["---"] * 6)]
+        lines += [_line(*heads), _line(*["---"] * len(heads))]
         for (model, shots), one in found.groupby(["model", "shots"], sort=False):
-            means = one.groupby("fold")[["base", "novel"]].mean().mean()
-            base, novel = float(means["base"]), float(means["novel"])
-            both = 2 * base * novel / (base + novel) if base + novel else 0.0
-            lines.append(_line(model, shots, *(f"{100 * v:.1f}" for v in (base, novel, (base + novel) / 2, both))))
+            fold_means = _fold_means(one)
+            shared = [rows for _, rows in one.groupby("seed") if rows["fold"].nunique() == len(folds)]
+            each = [_aggregates(_fold_means(rows).mean(), heads) for rows in shared]
+            spread = pd.DataFrame(each).std(ddof=0) if len(each) > 1 else None
+            counts = sorted(set(one.groupby("fold")["seed"].nunique()))
+            cells = [
+                f"{100 * value:.1f}" + (f" ± {100 * spread[name]:.1f}" if spread is not None else "")
+                for name, value in _aggregates(fold_means.mean(), heads).items()
+            ]
+            missing = [str(f) for f in folds if f not in fold_means.index]
+            note = f" (without fold {', '.join(missing)})" if missing else ""
+            lines.append(_line(model, shots, f"{'-'.join(map(str, counts))}{note}", *cells))
         parts.append("\n".join(lines) + "\n")
     return parts
+
+
+def _fold_means(rows: Any) -> Any:
+    return rows.groupby("fold")[["base", "novel", "total"]].mean()
+
+
+def _aggregates(means: Any, heads: Sequence[str]) -> dict[str, float]:
+    """Give base, novel, the convention's aggregate and harmonic from the means of base, novel and total."""
+    base, novel = float(means["base"]), float(means["novel"])
+    found = {"base": base, "novel": novel, "mean": (base + novel) / 2, "total": float(means["total"])}
+    found["harmonic"] = 2 * base * novel / (base + novel) if base + novel else 0.0
+    return {name: found[name] for name in heads if name in found}
+
+
+def _convention(protocol: str) -> GfssProtocol:
+    return PROTOCOLS.get(protocol, DIAM)
 
 
 def _groups(rows: list[dict[str, Any]], by: list[str]) -> Any:

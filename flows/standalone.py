@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +93,8 @@ def find_extra(config: Config, data: str) -> DataFolder:
 
 
 def evaluate_alone(
-    folder: Path, protocol: str | None, model: str | None, settings: Mapping[str, Any], *, shots: int | None,
-    matching: bool,
+    folder: Path, protocol: str | None, model: str | None, overrides: Sequence[str], *, shots: int | None = None,
+    dataset: str | None = None, matching: bool = False,
 ) -> dict[str, Any]:
     """Score every model of a run again, from its own checkpoints, in the form of ``scores.json``.
 
@@ -102,15 +102,22 @@ def evaluate_alone(
         folder: of the run.
         protocol: fss, gfss-diam or gfss-capl; None takes that of the run.
         model: its name; None takes that of the run.
-        settings: what is to be different in ``experiment.fss``.
+        overrides: ``key=value`` of what is to be different in ``execution`` and ``experiment.fss``.
         shots: supports an episode of fss; None takes those of training.
+        dataset: of fss, another data set to score on, all its classes; None takes the run's own.
         matching: of GFSS, also score plain prototype matching; its base learner is trained where it is not in the
             store yet.
 
     Raises:
         InputError: the run is of another protocol or model, or an option does not go with it.
     """
-    config = load_config(str(folder / "experiment.yaml"))
+    for override in overrides:
+        if not override.strip().startswith(("execution.", "experiment.fss.")):
+            raise InputError(
+                f"--set {override}: a finished run can only be scored with another execution.KEY or experiment.fss.KEY"
+            )
+    yaml = str(folder / "experiment.yaml")
+    config = load_config(yaml, overrides)
     experiment = config.experiment
     own = "fss" if (folder / "checkpoints" / "fss").exists() else experiment.protocol
     if protocol not in (None, own):
@@ -121,10 +128,21 @@ def evaluate_alone(
     if model not in (None, experiment.model.name):
         raise InputError(f"{folder.name} holds {experiment.model.name}, not {model}: syn4seg train --model {model}")
     if own == "fss":
-        fss = experiment.fss.model_copy(update=dict(settings))
-        return evaluate_fss_run(config, folder, shots, fss)
-    if settings or shots:
-        raise InputError("--shots, --episodes, --seeds and --resolution go with fss, this is a run of " + own)
+        if matching:
+            raise InputError("--matching goes with GFSS runs: of fss, syn4seg train --protocol fss --model matching")
+        episodes = [*overrides, *([f"experiment.shots={shots}"] if shots else ())]
+        config, elsewhere = load_config(yaml, episodes), None
+        if dataset:
+            there = ["experiment.fold=0", "experiment.prompts.classes=[]"]
+            elsewhere = load_config(yaml, [*episodes, f"experiment.dataset={dataset}", *there])
+            if elsewhere.experiment.dataset == experiment.dataset:
+                raise InputError(f"{folder.name} was trained on {dataset}: leave --dataset out to score novel classes")
+        return evaluate_fss_run(config, folder, elsewhere)
+    if shots or dataset or any("experiment.fss." in override for override in overrides):
+        raise InputError(
+            "--shots, --dataset, --episodes, --seeds, --resolution and --multiscale go with fss, this is a run of "
+            f"{own}"
+        )
     scores: dict[str, Any] = {"dataset": split_of(config).dataset}
     scores |= {k: getattr(experiment, k) for k in ("fold", "shots", "seed", "protocol")}
     data = prepare_data(config)

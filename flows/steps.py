@@ -8,9 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.data import DataSets, read_supports, scored_places, split_of, store_of, supports_content, words_id
+from flows.data import (
+    DataSets,
+    read_supports,
+    scored_places,
+    side_of,
+    split_of,
+    store_of,
+    supports_content,
+    words_id,
+)
 from flows.weights import weights_id
 from pipeline.config import Config, LoopSettings, Settings
+from pipeline.datasets import is_own
 from pipeline.generate import Order, plan_samples
 from pipeline.hashing import Recipe, hash_json
 from pipeline.store import StageRecord
@@ -31,8 +41,9 @@ TEACHER_VERSION = 4
 FINAL_VERSION = 3
 SCORES_VERSION = 1
 FSS_VERSION = 2
+PREPARE_VERSION = 1
 
-FSS_SCORE_SETTINGS = ("episodes", "seeds", "resolution")
+FSS_SCORE_SETTINGS = ("episodes", "seeds", "resolution", "multiscale")
 """Settings of FSS that change its scores and not the model."""
 
 
@@ -123,7 +134,7 @@ def dataset_step(config: Config, sharp: Sequence[StageRecord]) -> Step:
 def train_step(config: Config, data: DataSets, teacher: StageRecord, dataset: StageRecord | str | None) -> Step:
     """A final model, without or with the synthetic pictures; those of elsewhere are given by their content."""
     experiment = config.experiment
-    plain = experiment.train.model_dump(exclude={"base_steps", *LoopSettings.model_fields})
+    plain = experiment.train.model_dump(exclude={"base_steps", "side", *LoopSettings.model_fields})
     settings = {**experiment.model.model_dump(), **plain, **_loop(experiment.train)}
     if dataset is None:
         settings = {k: v for k, v in settings.items() if not k.startswith("synthetic")}
@@ -149,6 +160,15 @@ def matching_step(config: Config, data: DataSets) -> Step:
     return Step("scores", "matching", {"version": SCORES_VERSION, "inputs": inputs})
 
 
+def prepare_step(config: Config, data: DataSets, backbone: str) -> Step:
+    """A backbone prepared on base pictures; ``backbone`` is the folder that it starts from."""
+    experiment = config.experiment
+    return Step("prepare", "backbone", {
+        "version": PREPARE_VERSION, "settings": experiment.prepare.model_dump(mode="json"), "seed": experiment.seed,
+        "weights": weights_id(backbone, "backbone"), "inputs": {"base": data["base"].content(), "split": _fold(config)},
+    })  # fmt: skip
+
+
 def fss_step(config: Config, data: DataSets, backbone: str) -> Step:
     """An FSS model, trained on episodes of base classes; ``backbone`` is its folder."""
     experiment = config.experiment
@@ -164,7 +184,10 @@ def fss_step(config: Config, data: DataSets, backbone: str) -> Step:
 
 def fss_scores_step(config: Config, data: DataSets, model: StageRecord) -> Step:
     """What an FSS model reaches on the episodes of the novel classes."""
-    settings = config.experiment.fss.model_dump(mode="json", include={*FSS_SCORE_SETTINGS, "min_pixels", "side"})
+    fss = config.experiment.fss
+    settings = fss.model_dump(mode="json", include={*FSS_SCORE_SETTINGS, "min_pixels", "side"})
+    if not fss.multiscale:
+        del settings["multiscale"]  # as in shards from before there were views
     inputs = {"model": model.content, "validation": data["validation"].content(), "split": _fold(config)}
     return Step("scores", "fss", {
         "version": SCORES_VERSION, "settings": settings, "shots": config.experiment.shots, "inputs": inputs,
@@ -189,16 +212,19 @@ def _guides(config: Config, teacher: StageRecord) -> dict[str, str]:
     return {"teacher": teacher.content, "supports": supports_content(read_supports(config))}
 
 
-def _real(config: Config, data: DataSets) -> dict[str, str]:
+def _real(config: Config, data: DataSets) -> dict[str, Any]:
     supports = supports_content(read_supports(config))
     return {"base": data["base"].content(), "supports": supports, "split": _fold(config), **_protocol(config)}
 
 
-def _protocol(config: Config) -> dict[str, str]:
-    """The GFSS protocol, where it is not that of the shards from before there were two."""
+def _protocol(config: Config) -> dict[str, Any]:
+    """The GFSS protocol and the side of its squares, where they are not those of the shards from before these."""
     experiment = config.experiment
     plain = experiment.dataset == "picto" and experiment.protocol == "gfss-diam"
-    return {} if plain else {"protocol": experiment.protocol}
+    found: dict[str, Any] = {} if plain else {"protocol": experiment.protocol}
+    if experiment.train.side or is_own(experiment.dataset):
+        found["side"] = side_of(config)
+    return found
 
 
 def _loop(settings: LoopSettings) -> dict[str, Any]:

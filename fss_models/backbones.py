@@ -107,7 +107,6 @@ class Backbone(nn.Module):
         self._top_as_trained = [_sharing_copy(self.stages[3])]
         # where the first cell of a strided convolution lies in the dilated map, on even sides
         self._offset = int(getattr(network.config, "tf_padding", False))
-        self.skip = 2 if self.stride == 8 else 1
         if self.stride == 8:
             dilate(self.stages[2], 1, 2)
             dilate(self.stages[3], 2, 4)
@@ -177,10 +176,19 @@ class Backbone(nn.Module):
         Every second cell of a dilated f3 is exactly the undilated f3.
         """
         stage = self._top_as_trained[0]
-        if self.skip > 1:
-            top, left = (self._offset * (1 - side % 2) for side in f3.shape[-2:])
-            f3 = f3[..., top :: self.skip, left :: self.skip]
+        if self.stride == 8:
+            f3 = self._every_second(f3)
         return f3, lambda a: self.classify(stage(a.to(self.dtype)).float())
+
+    def undilated(self, f4: Tensor) -> Tensor:
+        """Give the cells of a fourth level (B, C4, h, w) that the network has at the stride of its pretraining."""
+        for _ in range({8: 2, 16: 1, 32: 0}[self.stride]):
+            f4 = self._every_second(f4)
+        return f4
+
+    def _every_second(self, level: Tensor) -> Tensor:
+        top, left = (self._offset * (1 - side % 2) for side in level.shape[-2:])
+        return level[..., top::2, left::2]
 
     def classify(self, f4: Tensor) -> Tensor:
         """Give the scores (B, classes) of the pretraining classes from fourth levels (B, C4, h, w)."""
@@ -234,6 +242,10 @@ class PatchBackbone(Backbone):
     def as_trained(self, f3: Tensor, token: Tensor | None = None) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Give f3 as it is, and the function from it to the scores of the pretraining classes."""
         return f3, lambda a: class_scores(self._parts[0], self._last(a, token))
+
+    def undilated(self, f4: Tensor) -> Tensor:
+        """Give a fourth level as it is: patches have one stride."""
+        return f4
 
     def classify(self, f4: Tensor) -> Tensor:
         """Not for patches: their scores need the class token, see `as_trained`."""

@@ -14,6 +14,7 @@ from fss_models.backbones import Levels
 from fss_models.data import Labelled
 from fss_models.episodes import Episode
 from fss_models.fss import Code, FssModel
+from fss_models.multiscale import PLAIN, Views, mean_foreground, scaled, viewed
 from pipeline.classes import IGNORE
 from pipeline.types import LabelMap, Picture
 
@@ -60,34 +61,47 @@ class Encoded:
         data: pictures with all labels.
         side: of the squares that they are fitted to, see `augment.fit`.
         limit: bytes of each kind to keep.
+        views: of the queries, see `multiscale`.
     """
 
-    def __init__(self, model: FssModel, data: Labelled, side: int, limit: int = KEPT) -> None:
-        self.model, self.data, self.side = model, data, side
-        self._levels: Remembered[int] = Remembered(self._see, limit)
+    def __init__(
+        self, model: FssModel, data: Labelled, side: int, limit: int = KEPT, views: Views = PLAIN
+    ) -> None:
+        self.model, self.data, self.side, self.views = model, data, side, views
+        self._levels: Remembered[tuple[int, tuple[float, ...]]] = Remembered(self._see, limit)
         self._codes: Remembered[tuple[int, int]] = Remembered(self._encode, limit)
 
-    def queries(self, episodes: Sequence[Episode]) -> Levels:
-        """Give the levels of the queries, float (P, C, h, w) each."""
-        return Levels(**self._levels([e.query for e in episodes]))
+    def queries(self, episodes: Sequence[Episode], view: tuple[float, ...] = PLAIN[0]) -> Levels:
+        """Give the levels of the queries in a view, float (P, C, h, w) each."""
+        return Levels(**self._levels([(e.query, view) for e in episodes]))
 
     def supports(self, episodes: Sequence[Episode]) -> Code:
         """Give the code of the supports, (P, S, ...) each."""
         rows = self._codes([(place, e.label) for e in episodes for place in e.supports])
         return {name: x.unflatten(0, (len(episodes), -1)) for name, x in rows.items()}
 
-    def logits(self, episodes: Sequence[Episode]) -> Tensor:
-        """Give foreground logits of the squares, float (P, h, w)."""
-        size = (self.side, self.side)
-        return self.model.decode(self.queries(episodes), self.supports(episodes), size).float()
+    def logits(self, episodes: Sequence[Episode], view: tuple[float, ...] = PLAIN[0]) -> Tensor:
+        """Give foreground logits of the squares in a view, float (P, h, w)."""
+        side = scaled(self.side, view)
+        return self.model.decode(self.queries(episodes, view), self.supports(episodes), (side, side)).float()
 
-    def _see(self, places: list[int]) -> Row:
-        squares = torch.stack([fit(*self.data[place], self.side)[0] for place in places])
-        levels = self.model.see(squares.to(self.model.backbone.mean.device))
+    def margins(self, episodes: Sequence[Episode]) -> Tensor:
+        """Give what is above 0 on the foreground, float (P, h, w).
+
+        Of one view the logits; of several the mean of the foreground's probability less that of the background.
+        """
+        if len(self.views) == 1:
+            return self.logits(episodes, self.views[0])
+        return 2 * mean_foreground([self.logits(episodes, v) for v in self.views], (self.side, self.side)) - 1
+
+    def _see(self, keys: list[tuple[int, tuple[float, ...]]]) -> Row:
+        view = keys[0][1]  # all the same: views differ in size
+        squares = torch.stack([fit(*self.data[place], self.side)[0] for place, _ in keys])
+        levels = self.model.see(viewed(squares.to(self.model.backbone.mean.device), view))
         return {name: x for name, x in levels._asdict().items() if x is not None}
 
     def _encode(self, keys: list[tuple[int, int]]) -> Row:
-        levels = Levels(**self._levels([place for place, _ in keys]))
+        levels = Levels(**self._levels([(place, PLAIN[0]) for place, _ in keys]))
         masks = torch.stack([fit(*shown(self.data, place, label), self.side)[1] for place, label in keys])
         return self.model.encode(levels, masks.to(self.model.backbone.mean.device))
 

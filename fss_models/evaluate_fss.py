@@ -15,6 +15,7 @@ from fss_models.encoded import Encoded, shown
 from fss_models.episodes import Episode, EpisodeSampler
 from fss_models.fss import EpisodeBatch, FssModel
 from fss_models.metrics import ForegroundScores
+from fss_models.multiscale import PLAIN, VIEWS
 from pipeline.classes import ClassSplit
 
 Progress = Callable[[int, int], None]
@@ -25,7 +26,8 @@ Resolution = Literal["original", "network"]
 def evaluate_fss(
     model: FssModel, data: Labelled, split: ClassSplit, *, shots: int = 1, episodes: int = 1000,
     seeds: Sequence[int] = (0, 1, 2, 3, 4), resolution: Resolution = "original", side: int = 0,
-    classes: Sequence[int] | None = None, min_pixels: int = 60, batch: int = 8, progress: Progress | None = None,
+    classes: Sequence[int] | None = None, min_pixels: int = 60, multiscale: bool = False, batch: int = 8,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Score a model on the episodes of every seed.
 
@@ -43,6 +45,7 @@ def evaluate_fss(
         side: of that square in pixels; 0 takes the one of training, else the longer side of the first picture.
         classes: split ids to draw from; the novel ones unless given.
         min_pixels: a picture counts for a class from so many pixels on; published: 2,048.
+        multiscale: predictions are means over IIR's three views of a query; takes three times as long.
         batch: episodes at once.
         progress: told (episodes done, total).
 
@@ -52,7 +55,7 @@ def evaluate_fss(
     """
     model.eval()
     side = square_side(model, data, side)
-    encoded = Encoded(model, data, side)
+    encoded = Encoded(model, data, side, views=VIEWS if multiscale else PLAIN)
     labels = tuple(classes if classes is not None else split.novel_ids)
     per_seed = []
     for number, seed in enumerate(seeds):
@@ -62,11 +65,11 @@ def evaluate_fss(
         scores = ForegroundScores()
         for start in range(0, episodes, batch):
             drawn = [sampler.draw(i) for i in range(start, min(start + batch, episodes))]
-            for episode, logits in zip(drawn, encoded.logits(drawn), strict=True):
+            for episode, margins in zip(drawn, encoded.margins(drawn), strict=True):
                 picture, truth = shown(data, episode.query, episode.label)
                 if resolution == "network":
                     truth = fit(picture, truth, side)[1].numpy()
-                predicted = unfit(logits, truth.shape) > 0
+                predicted = unfit(margins, truth.shape) > 0
                 scores.add(episode.label, truth, predicted.cpu().numpy())
             if progress:
                 progress(number * episodes + start + len(drawn), len(seeds) * episodes)
@@ -78,7 +81,7 @@ def evaluate_fss(
         **{f"{key}_std": float(np.std([s[key] for s in per_seed])) for key in ("miou", "fb_iou")},
         "per_class": _mean_by_name([s["per_class"] for s in per_seed], [split.names[label] for label in labels]),
         "per_seed": per_seed, "episodes": episodes, "shots": shots, "resolution": resolution, "side": side,
-        "min_pixels": min_pixels,
+        "min_pixels": min_pixels, "multiscale": multiscale,
     }
 
 

@@ -189,7 +189,7 @@ class IirFss(FssNetwork):
         """Give foreground logits, see `FssModel`."""
         seen = see_queries(self.backbone, query, code["classes"], size)
         parts = {name: x for name, x in code.items() if name != "classes"}
-        return self.decoder.decode(seen, SupportCode(**parts)).final
+        return self.decoder.decode(seen, SupportCode(**parts), top=self.backbone.undilated(query.f4)).final
 
     def losses(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """Give IIR's losses, see `FssModel`."""
@@ -197,7 +197,7 @@ class IirFss(FssNetwork):
         support, classes = see_supports(self.backbone, self.see(batch.supports.flatten(0, 1)), masks, size)
         query = see_queries(self.backbone, self.see(batch.query), classes, size)
         code = self.decoder.encode_supports(support, masks)
-        out = self.decoder.decode(query, code, batch.truth, batch.classes)
+        out = self.decoder.decode(query, code, batch.truth, batch.classes, self.backbone.undilated(query.f4))
         odd = self.decoder.config.compat.ignore_as_background
         return iir_loss(out, code, batch.truth, batch.masks, ignore_as_background=odd)
 

@@ -234,7 +234,8 @@ class IIR(nn.Module):
         return SupportCode(*(None if y is None else y.unflatten(0, (pairs, shots)) for y in found))
 
     def decode(
-        self, query: Seen, code: SupportCode, query_masks: Tensor | None = None, classes: Tensor | None = None
+        self, query: Seen, code: SupportCode, query_masks: Tensor | None = None, classes: Tensor | None = None,
+        top: Tensor | None = None,
     ) -> Decoded:
         """Decode P pairs.
 
@@ -244,6 +245,7 @@ class IIR(nn.Module):
             query_masks: labels of the queries in training, uint8 (P, H, W) with 0, 1 and 255; they steer the
                 directional dropout, which is off without them and in evaluation mode.
             classes: base classes (P,), 1..B, of the pairs in training; they are hidden from the ensemble.
+            top: f4 of the queries as the ensemble's base learner knows it, without dilation; ``query.f4`` unless given.
         """
         size = query.f3.shape[-2:]
         shots = range(code.threshold.shape[1])
@@ -288,7 +290,7 @@ class IIR(nn.Module):
         final = logits
         if self.config.base:
             hidden = classes if self.training else None
-            final = self.ensemble(logits, query.f4, (weights * distance).sum(1), hidden)
+            final = self.ensemble(logits, query.f4 if top is None else top, (weights * distance).sum(1), hidden)
         return Decoded(logits, torch.stack(aux, 1), prior, torch.stack(masked).mean(), final)
 
     def shot_weights(self, query: Tensor, support: Tensor) -> Tensor:

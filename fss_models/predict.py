@@ -13,6 +13,7 @@ from fss_models.data import Arrays
 from fss_models.episodes import Episode
 from fss_models.evaluate_fss import fitted_batch
 from fss_models.gfss import GfssModel
+from fss_models.multiscale import predict_multiscale
 from pipeline.types import LabelMap, Mask, Picture
 
 
@@ -33,7 +34,9 @@ def predict_gfss(model: GfssModel, picture: Picture) -> LabelMap:
 
 
 @torch.no_grad()
-def predict_fss(model: Any, picture: Picture, pictures: Sequence[Picture], masks: Sequence[Mask]) -> LabelMap:
+def predict_fss(
+    model: Any, picture: Picture, pictures: Sequence[Picture], masks: Sequence[Mask], *, multiscale: bool = False
+) -> LabelMap:
     """Give 1 on the class that the supports show and 0 elsewhere, uint8 (H, W).
 
     Args:
@@ -41,13 +44,15 @@ def predict_fss(model: Any, picture: Picture, pictures: Sequence[Picture], masks
         picture: the query, uint8 RGB (H, W, 3).
         pictures: K supports, uint8 RGB, of any sizes.
         masks: bool (H, W) each, True on the class.
+        multiscale: the mean over three views of the query, see `multiscale.VIEWS`.
     """
     nothing = np.zeros(picture.shape[:2], np.uint8)
     data = Arrays([picture, *pictures], [nothing, *(m.astype(np.uint8) for m in masks)], 2)
     episode = Episode(1, 0, tuple(range(1, len(data))))
     batch = fitted_batch(data, [episode], _side(model, model.config.side, picture)).to(model.backbone.mean.device)
-    logits = model(batch.query, batch.supports, batch.masks)[0].float()
-    return (unfit(logits, picture.shape[:2]) > 0).to(torch.uint8).cpu().numpy()
+    shown = batch.query, batch.supports, batch.masks
+    margins = 2 * predict_multiscale(model, *shown) - 1 if multiscale else model(*shown).float()
+    return (unfit(margins[0], picture.shape[:2]) > 0).to(torch.uint8).cpu().numpy()
 
 
 def _side(model: Any, trained: int, picture: Picture) -> int:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -17,31 +16,40 @@ from torch.nn import functional as F
 
 from fss_models.backbones import enlarged
 from fss_models.base_learner import PspHead
+from fss_models.data import MILD, Labelled, vary
 from fss_models.ensemble import Ensemble
 from fss_models.layers import masked_average, rate_factor, resize, resize_labels
 from fss_models.networks import IMAGENET_MEAN, IMAGENET_STD, Convolutional, input_size, read_network, take_apart
-from fss_models.randomness import seeded
+from fss_models.randomness import numpy_rng, seeded
 from pipeline.classes import IGNORE
+from pipeline.config import PrepareSettings
 from pipeline.errors import InputError, cause_of
 
 HEAD = "base_learner.safetensors"
+SAVE_EVERY = 50
 Batches = Callable[[int], tuple[Tensor, Tensor]]
 """Step -> pictures float (B, 3, H, W) in 0..1 and base labels uint8 (B, H, W), 0..B and 255; B is 2 at least."""
 
 
-class PreparationSettings(BaseModel):
-    """Settings of the preparation; the defaults are IIR's where they are known (systems.md 5.7)."""
+class BaseBatches:
+    """Pictures of base classes, varied.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Args:
+        data: pictures with base labels alone.
+        size: pictures a batch.
+        side: of the squares in pixels.
+        seed: of every draw.
+    """
 
-    steps: int = Field(ge=2, description="of both phases together")
-    first: float = Field(0.5, ge=0, le=1, description="share of the steps for the first phase; 0 distils alone")
-    lr: float = Field(2.5e-4, gt=0, description="peak rate of AdamW")
-    weight_decay: float = Field(1e-4, ge=0, description="of AdamW")
-    warm: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the rate rises; then a half cosine")
-    temperature: float = Field(3.0, gt=0, description="T of the distillation")
-    dim: int = Field(512, ge=8, description="channels of the base learner's penultimate features")
-    seed: int = Field(0, ge=0, description="of the base learner's initial weights and of dropout")
+    def __init__(self, data: Labelled, size: int, side: int, seed: int) -> None:
+        self.data, self.size, self.side, self.seed = data, size, side, seed
+
+    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+        """Draw the batch of a step, see `Batches`."""
+        rng = numpy_rng(self.seed, "prepare", step)
+        places = rng.integers(len(self.data), size=self.size)
+        items = [vary(*self.data[int(place)], self.side, MILD, rng) for place in places]
+        return torch.stack([x for x, _ in items]), torch.stack([y for _, y in items])
 
 
 def prepare_backbone(
@@ -49,10 +57,12 @@ def prepare_backbone(
     batches: Batches,
     base: int,
     folder: str | Path,
-    settings: PreparationSettings,
+    settings: PrepareSettings,
     *,
+    seed: int = 0,
     device: str = "cpu",
     progress: Callable[[int, int, float], None] | None = None,
+    scratch: Path | None = None,
 ) -> Path:
     """Fine-tune a convolutional classifier on base classes and keep its own classifier in step.
 
@@ -69,9 +79,11 @@ def prepare_backbone(
         batches: see `Batches`.
         base: base classes B.
         folder: gets a transformers folder, which is a backbone, and the base learner for IIR's ensemble beside it.
-        settings: see `PreparationSettings`.
+        settings: steps, rate and what else belongs to the two phases.
+        seed: of the base learner's initial weights and of dropout.
         device: where to train.
         progress: told (step, steps, loss).
+        scratch: folder for checkpoints, from which the same call goes on; None keeps none.
 
     Returns:
         The folder.
@@ -93,7 +105,7 @@ def prepare_backbone(
     least = input_size(preprocessing)
     with torch.no_grad():
         high = _top(parts, torch.zeros(1, 3, 64, 64, device=device)).shape[1]
-    with seeded(settings.seed, "base learner"):
+    with seeded(seed, "base learner"):
         head = PspHead(high, 1 + base, dim=settings.dim).to(device)
 
     def drawn(step: int) -> tuple[Tensor, Tensor]:
@@ -115,13 +127,29 @@ def prepare_backbone(
             pooled, expected = pooled[seen], teacher.head(expected[seen])
         return distillation(parts.head(pooled), expected, settings.temperature)
 
+    def train(parameters: Iterable[nn.Parameter], loss_of: Callable[[int], Tensor], steps: range) -> None:
+        optimiser = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+        checkpoint = _Checkpoint(scratch, {"network": network, "head": head}, optimiser, device)
+        for step in range(checkpoint.restore(steps), steps.stop):
+            with seeded(seed, "preparation", step):
+                loss = loss_of(step)
+            loss.backward()
+            for group in optimiser.param_groups:
+                group["lr"] = settings.lr * rate_factor(step, settings.steps, settings.warm, settings.warm)
+            optimiser.step()
+            optimiser.zero_grad()
+            if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps.stop:
+                checkpoint.save(step + 1)
+            if progress:
+                progress(step + 1, settings.steps, loss.item())
+
     first = round(settings.first * settings.steps)
     network.train(), head.train()
-    _train([*network.parameters(), *head.parameters()], base_loss, range(first), settings, progress)
+    train([*network.parameters(), *head.parameters()], base_loss, range(first))
     network.eval(), head.eval()
     network.requires_grad_(False)
     parts.head.requires_grad_(True)
-    _train(list(parts.head.parameters()), classifier_loss, range(first, settings.steps), settings, progress)
+    train(parts.head.parameters(), classifier_loss, range(first, settings.steps))
 
     folder = Path(folder)
     network.requires_grad_(True).cpu().save_pretrained(folder)
@@ -160,25 +188,35 @@ def read_base_learner(ensemble: Ensemble, folder: str | Path) -> None:
         raise InputError(f"{path} does not fit this model ({cause_of(error)}): prepare the backbone anew") from error
 
 
-def _train(
-    parameters: list[nn.Parameter],
-    loss_of: Callable[[int], Tensor],
-    steps: range,
-    settings: PreparationSettings,
-    progress: Callable[[int, int, float], None] | None,
-) -> None:
-    """Train for a range of steps; the rate rises and falls over the steps of both phases, as published."""
-    optimiser = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
-    for step in steps:
-        with seeded(settings.seed, "preparation", step):
-            loss = loss_of(step)
-        loss.backward()
-        for group in optimiser.param_groups:
-            group["lr"] = settings.lr * rate_factor(step, settings.steps, settings.warm, settings.warm)
-        optimiser.step()
-        optimiser.zero_grad()
-        if progress:
-            progress(step + 1, settings.steps, loss.item())
+class _Checkpoint:
+    """The state of a preparation, where there is a folder for it."""
+
+    def __init__(
+        self, folder: Path | None, modules: Mapping[str, nn.Module], optimiser: torch.optim.Optimizer, device: str
+    ) -> None:
+        self._path = folder / "prepare.ckpt" if folder else None
+        self._modules, self._optimiser, self._device = modules, optimiser, device
+
+    def restore(self, steps: range) -> int:
+        """Give the step to go on from, one of these or their end; restore what was saved there or later."""
+        if self._path is None or not self._path.exists():
+            return steps.start
+        saved = torch.load(self._path, map_location=self._device, weights_only=True)
+        for name, module in self._modules.items():
+            module.load_state_dict(saved[name])
+        if steps.start < saved["step"] < steps.stop:  # else it is the optimiser of the other phase
+            self._optimiser.load_state_dict(saved["optimiser"])
+        return max(steps.start, min(saved["step"], steps.stop))
+
+    def save(self, step: int) -> None:
+        """Keep the state after a step."""
+        if self._path is None:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self._path.with_suffix(".partial")
+        state = {name: module.state_dict() for name, module in self._modules.items()}
+        torch.save({**state, "optimiser": self._optimiser.state_dict(), "step": step}, partial)
+        partial.replace(self._path)
 
 
 def _top(parts: Convolutional, pixels: Tensor) -> Tensor:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,11 +161,25 @@ class _Stream:
     def __iter__(self) -> Any:
         # a generator of its own, since the loader draws from the global one else
         own = torch.Generator()
-        return iter(DataLoader(self, None, num_workers=self._readers, generator=own, collate_fn=_as_it_is))
+        return iter(
+            DataLoader(
+                self, None, num_workers=self._readers, generator=own, collate_fn=_as_it_is,
+                worker_init_fn=_leave_quietly if self._readers else None,
+            )
+        )
 
 
 def _as_it_is(item: Any) -> Any:
     return item
+
+
+def _leave_quietly(_: int) -> None:
+    """Let a reader end without the exit calls that it inherited by the fork.
+
+    Those of a process that ran a Prefect flow fail in a child, whose exit code 1 then looks like a lost worker. What
+    goes wrong while batches are prepared comes through the queue all the same.
+    """
+    Finalize(None, os._exit, args=(0,), exitpriority=-1000)  # after the queues, before the threads' exit calls
 
 
 class _Log:

@@ -100,8 +100,26 @@ class TrainSettings(LoopSettings):
     final_steps: int = Field(200, ge=1, description="steps of the final model, with or without synthetic data")
     batch: int = Field(8, ge=1, description="pictures a step")
     lr: float = Field(1e-2, gt=0, description="peak learning rate")
+    side: int = Field(
+        0, ge=0, le=4096, description="side of the squares in pixels; 0: as published, 417 or 473 (see protocols); "
+        "own classes: their pictures' longest side, at most 640; picto: as drawn"
+    )
     synthetic_share: float = Field(0.5, ge=0, le=1, description="chance that a novel picture of a step is synthetic")
     synthetic_weight: float = Field(0.5, ge=0, description="loss weight of synthetic pictures (w_syn)")
+
+
+class PrepareSettings(Settings):
+    """Preparation of a backbone by ``syn4seg prepare``. Published: systems.md 5.7; steps and batch suit picto."""
+
+    steps: int = Field(600, ge=2, description="of both phases together; published: 200 epochs on PASCAL, 20 on COCO")
+    batch: int = Field(8, ge=2, description="pictures a step; published: 64 on PASCAL, 16 on COCO")
+    side: int = Field(0, ge=0, le=4096, description="of the squares in pixels, published: 473, 641; 0: as pictures are")
+    first: float = Field(0.5, ge=0, le=1, description="share of the steps for the first phase; 0 distils alone")
+    lr: float = Field(2.5e-4, gt=0, description="peak rate of AdamW")
+    weight_decay: float = Field(1e-4, ge=0, description="of AdamW")
+    warm: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the rate rises; then a half cosine")
+    temperature: float = Field(3.0, gt=0, description="T of the distillation")
+    dim: int = Field(512, ge=8, description="channels of the base learner's penultimate features (options.base_dim)")
 
 
 class ModelOptions(BaseModel):
@@ -129,6 +147,7 @@ class FssSettings(LoopSettings):
     episodes: int = Field(1000, ge=1, description="episodes of a score a seed; published: 1000 PASCAL, 4000 COCO")
     seeds: int = Field(5, ge=1, description="streams of episodes of a score: 0, 1, ...")
     resolution: Literal["original", "network"] = Field("original", description="size at which pixels are counted")
+    multiscale: bool = Field(False, description="scores and label maps are means over three views of the query (IIR)")
     options: ModelOptions = ModelOptions()
 
 
@@ -154,6 +173,7 @@ class Experiment(Settings):
     model: ModelSettings = ModelSettings()
     train: TrainSettings = TrainSettings()
     fss: FssSettings = FssSettings()
+    prepare: PrepareSettings = PrepareSettings()
 
 
 class Execution(Settings):

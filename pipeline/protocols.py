@@ -17,7 +17,7 @@ MIN_SHARE = 0.04
 class GfssProtocol:
     """How a GFSS model is trained and scored.
 
-    Pictures that are drawn (picto) or one's own come with supports of their own, and are never enlarged to ``side``.
+    Pictures that are drawn (picto) or one's own come with supports of their own, and have their own ``side``.
 
     Attributes:
         name: gfss-diam or gfss-capl.

@@ -1,8 +1,21 @@
+HELPS = {
+    "train": ("gfss-capl", "--data", "--protocol", "--to"),
+    "prepare": ("--to", "syn4seg prepare --set experiment.fold=1", "experiment.fss.options.base=15"),
+    "evaluate": ("--dataset", "--multiscale", "--shots", " syn4seg evaluate --run pascal-fss --dataset deepglobe"),
+    "compare": ("--vary", "--folds"),
+    "predict": ("--supports", "--multiscale"),
+}
+
+
 def test_help_teaches(call):
     """--help shows the commands and examples."""
     code, told, _ = call("--help")
     assert code == 0
     assert all(word in told for word in ("run", "plan", "check", "status", "clean", "train", "evaluate", "--set"))
+    for command, words in HELPS.items():
+        code, told, _ = call(command, "--help")
+        assert code == 0
+        assert all(word in told for word in words), command
 
 
 def test_plan_of_a_fresh_folder(call, tmp_path, tiny):

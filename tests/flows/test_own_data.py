@@ -9,11 +9,20 @@ import numpy as np
 import pytest
 import yaml
 
-from flows.data import check_data, find_data, labelled_pictures, read_supports, split_of, vocabulary_of
+from flows.data import (
+    check_data,
+    find_data,
+    labelled_pictures,
+    prepare_data,
+    read_supports,
+    side_of,
+    split_of,
+    vocabulary_of,
+)
 from flows.plan import make_plan
 from flows.runs import find_run
 from flows.settings import load_config
-from flows.steps import prompts_step
+from flows.steps import prompts_step, teacher_step
 from picto.scenes import draw_portrait, draw_scene
 from picto.seeds import scene_rng
 from pipeline.errors import InputError
@@ -235,6 +244,27 @@ def test_without_validation_pictures_nothing_is_scored(garden, overrides, monkey
     assert (plan.stages["train"].total, plan.stages["scores"].total) == (2, 0)
     with pytest.raises(InputError, match="names no validation pictures: add validation"):
         labelled_pictures(config, 10)
+
+
+def test_pictures_are_seen_at_their_own_size(garden, overrides, monkeypatch):
+    """Squares are as large as the longest base picture, in cells of 8, at most 640, or as set; shards know it."""
+    monkeypatch.chdir(garden)
+    assert side_of(load_config(None, overrides)) == 64
+    recipes = {64: recipe_of(overrides)}
+    for longest, side in ((500, 504), (4000, 640)):
+        write_picture(garden / "garden/base/pictures/03.jpg", np.zeros((longest, 30, 3), np.uint8))
+        write_labels(garden / "garden/base/masks/03.png", np.zeros((longest, 30), np.uint8))
+        assert side_of(load_config(None, overrides)) == side
+        assert recipe_of(overrides)["inputs"]["side"] == side
+    large = [*overrides, "experiment.train.side=900"]
+    assert side_of(load_config(None, large)) == 900
+    recipes |= {640: recipe_of(overrides), 900: recipe_of(large)}
+    assert len({json.dumps(recipe) for recipe in recipes.values()}) == 3
+
+
+def recipe_of(overrides):
+    config = load_config(None, overrides)
+    return teacher_step(config, prepare_data(config)).recipe
 
 
 @pytest.mark.slow

@@ -33,6 +33,7 @@ def test_dilation_keeps_the_trained_network(backbone_folder, backbone, side):
     cells, score = backbone.as_trained(fine.f3)
     torch.testing.assert_close(cells, trained.f3, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(score(cells), backbone.classify(trained.f4), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(backbone.undilated(fine.f4), trained.f4, atol=1e-4, rtol=1e-4)
 
 
 def test_stays_frozen(backbone):

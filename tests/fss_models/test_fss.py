@@ -9,6 +9,7 @@ from fss_models.encoded import Encoded
 from fss_models.episodes import EpisodeSampler, Subset, without_classes
 from fss_models.evaluate_fss import evaluate_fss, fitted_batch
 from fss_models.fss import FSS_MODELS, FssConfig, FssNetwork, build_fss_model, trainable_state
+from fss_models.multiscale import VIEWS, predict_multiscale
 from fss_models.randomness import numpy_rng
 from fss_models.train_fss import FssBatches, train_fss
 from fss_models.trainer import Place
@@ -229,6 +230,51 @@ def test_scores_are_those_of_a_plain_count(network, novel_set):
             either[e.label, k] += (t | p).sum()
     assert scores["miou"] == pytest.approx(np.mean([both[k, 1] / either[k, 1] for k in (5, 6)]), abs=2e-3)
     assert scores["fb_iou"] == pytest.approx(np.mean(both.sum(0) / either.sum(0)), abs=2e-3)
+
+
+@pytest.mark.parametrize("resolution", ["original", "network"])
+def test_three_views_are_scored_as_they_are_predicted(network, novel_set, resolution):
+    """Multi-scale scores are those of a plain count of `predict_multiscale`, episode by episode."""
+    scores = evaluate_fss(
+        network, novel_set, SPLIT, episodes=6, seeds=(4,), resolution=resolution, batch=4, side=32, multiscale=True
+    )
+    assert scores["multiscale"] is True
+    sampler = EpisodeSampler(novel_set.counts, (5, 6), seed=4, first="picture")
+    areas = {5: np.zeros(2), 6: np.zeros(2)}
+    for i in range(6):
+        e = sampler.draw(i)
+        batch = fitted_batch(novel_set, [e], 32)
+        p = predict_multiscale(network, batch.query, batch.supports, batch.masks)[0]
+        size = (32, 27) if resolution == "original" else (32, 32)
+        found = unfit(p, size).numpy() > 0.5
+        truth = novel_set[e.query][1] == e.label if resolution == "original" else batch.truth[0].numpy() == 1
+        known = np.ones(size, bool) if resolution == "original" else batch.truth[0].numpy() != 255
+        areas[e.label] += [(truth & found & known).sum(), ((truth | found) & known).sum()]
+    assert scores["miou"] == pytest.approx(np.mean([both / either for both, either in areas.values()]), abs=2e-3)
+
+
+def test_views_are_of_queries_alone(oracle, novel_set):
+    """Each query is seen in three sizes, once each; supports are seen and encoded once, as they are."""
+    seen, shown = [], []
+
+    class Counting(Oracle):
+        def see(self, pictures):
+            seen.extend([pictures.shape[-1]] * len(pictures))
+            return super().see(pictures)
+
+        def encode(self, levels, masks):
+            shown.extend([masks.shape[-1]] * len(masks))
+            return super().encode(levels, masks)
+
+    sampler = EpisodeSampler(novel_set.counts, (5, 6), shots=2, first="picture")
+    drawn = [sampler.draw(i) for i in range(40)]
+    encoded = Encoded(Counting(oracle.config, oracle.backbone), novel_set, 32, views=VIEWS)
+    for i in range(0, 40, 4):
+        assert encoded.margins(drawn[i : i + 4]).shape == (4, 32, 32)
+    queries, supports = {e.query for e in drawn}, {(p, e.label) for e in drawn for p in e.supports}
+    assert seen.count(26) == len(queries)
+    assert seen.count(32) == len(queries) + len(queries | {p for p, _ in supports})
+    assert shown == [32] * len(supports)
 
 
 def test_pictures_and_supports_are_encoded_once(oracle, novel_set):

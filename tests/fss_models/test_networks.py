@@ -94,6 +94,7 @@ def test_dilation_keeps_the_trained_network(name, stride, folder_of):
         cells, score = fine.as_trained(levels.f3)
         torch.testing.assert_close(cells, expected.f3, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(score(cells), trained.classify(expected.f4), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(fine.undilated(levels.f4), expected.f4, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["regnet-y", "convnext"])

@@ -7,8 +7,10 @@ from safetensors.torch import load_file
 
 from fss_models.backbones import Backbone
 from fss_models.ensemble import Ensemble
-from fss_models.preparation import PreparationSettings, distillation, prepare_backbone, read_base_learner
+from fss_models.fss import EpisodeBatch, FssConfig, build_fss_model
+from fss_models.preparation import BaseBatches, distillation, prepare_backbone, read_base_learner
 from fss_models.randomness import numpy_rng
+from pipeline.config import PrepareSettings
 from pipeline.errors import InputError
 
 
@@ -26,7 +28,7 @@ def batches(base_set):
 
 
 def prepare(folder, batches, out, steps, **more):
-    settings = PreparationSettings(steps=steps, lr=5e-3, dim=16)
+    settings = PrepareSettings(steps=steps, lr=5e-3, dim=16)
     return prepare_backbone(folder, batches, 4, out, settings, **more)
 
 
@@ -54,10 +56,45 @@ def test_both_phases(backbone_folder, batches, tmp_path):
 
 def test_the_second_phase_touches_the_classifier_alone(backbone_folder, batches, tmp_path):
     """Without a first phase all but the classifier comes out as it went in, running statistics included."""
-    settings = PreparationSettings(steps=6, first=0, lr=5e-3, dim=16)
+    settings = PrepareSettings(steps=6, first=0, lr=5e-3, dim=16)
     out = prepare_backbone(backbone_folder, batches, 4, tmp_path, settings)
     before, after = (load_file(f / "model.safetensors") for f in (backbone_folder, out))
     assert {k for k in before if torch.equal(before[k], after[k])} == {k for k in before if "classifier" not in k}
+
+
+@pytest.mark.parametrize("killed_at", [4, 6, 7, 11])
+def test_killed_and_resumed(backbone_folder, batches, tmp_path, monkeypatch, killed_at):
+    """Killed in either phase or between them, it goes on to the same weights as the undisturbed preparation."""
+    monkeypatch.setattr("fss_models.preparation.SAVE_EVERY", 3)
+    whole = prepare(backbone_folder, batches, tmp_path / "whole", 12)
+    seen = []
+
+    def kill(step, steps, loss):
+        if step == killed_at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(backbone_folder, batches, tmp_path / "cut", 12, progress=kill, scratch=tmp_path / "scratch")
+    assert not (tmp_path / "cut").exists()
+    cut = prepare(
+        backbone_folder, batches, tmp_path / "cut", 12, progress=lambda *x: seen.append(x[0]),
+        scratch=tmp_path / "scratch",
+    )  # fmt: skip
+    assert seen[0] == {4: 4, 6: 7, 7: 7, 11: 10}[killed_at]
+    for name in ("model.safetensors", "base_learner.safetensors"):
+        expected, found = load_file(whole / name), load_file(cut / name)
+        assert all(torch.equal(expected[key], found[key]) for key in expected)
+
+
+def test_drawn_batches(base_set):
+    """A step's batch is the same whenever it is drawn; other steps have others."""
+    draw = BaseBatches(base_set, 3, 32, seed=0)
+    pictures, labels = draw(2)
+    assert pictures.shape == (3, 3, 32, 32)
+    assert labels.shape == (3, 32, 32)
+    assert set(labels.unique().tolist()) <= {0, 1, 2, 3, 4}
+    assert torch.equal(pictures, draw(2)[0])
+    assert not torch.equal(pictures, draw(3)[0])
 
 
 def test_distillation_by_hand():
@@ -80,6 +117,24 @@ def test_only_convolutional_backbones(tmp_path, batches):
     ViTForImageClassification(config).save_pretrained(tmp_path)
     with pytest.raises(InputError, match="is not convolutional"):
         prepare(tmp_path, batches, tmp_path / "new", 2)
+
+
+def test_the_base_learner_sees_what_it_was_trained_on(backbone_folder, batches, tmp_path):
+    """In an FSS model with dilation it reads the fourth level of the undilated backbone, in training and prediction."""
+    out = prepare(backbone_folder, batches, tmp_path / "new", 2)
+    options = {"dim": 8, "blocks": 2, "base": 4, "base_dim": 16}
+    model = build_fss_model(FssConfig(backbone=str(out), precision="float32", options=options))
+    read_base_learner(model.decoder.ensemble, out)
+    seen = []
+    model.decoder.ensemble.base_learner.register_forward_hook(lambda module, given, _: seen.append(given[0]))
+    pictures, labels = batches(0)
+    masks = (labels > 0).to(torch.uint8)
+    model.eval()(pictures[:2], pictures[2:, None], masks[2:, None])
+    model.losses(EpisodeBatch(pictures[:2], masks[:2], pictures[2:, None], masks[2:, None], torch.tensor([1, 2])))
+    expected = Backbone.from_pretrained(out, stride=32, precision="float32")(pictures[:2]).f4
+    assert len(seen) == 2
+    for found in seen:
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_missing_base_learner(tmp_path):

@@ -1,5 +1,8 @@
 import contextlib
+import gc
 import json
+import sys
+import threading
 
 import pytest
 import torch
@@ -147,6 +150,34 @@ def test_batches_may_come_from_other_processes():
     ahead = train(steps=3, place=Place(readers=1))
     assert same(plain, ahead)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="readers are not forked there")
+def test_readers_end_quietly(monkeypatch):
+    """A call that the parent's libraries leave for the exit of threads, and that fails in a child, is not heard of."""
+    heard = []
+
+    def fail():
+        raise AssertionError("this belongs to the parent")
+
+    monkeypatch.setattr(threading, "_threading_atexits", [fail])
+    monkeypatch.setattr(sys, "unraisablehook", heard.append)
+    train(steps=2, place=Place(readers=1))
+    gc.collect()
+    assert not heard
+
+
+def test_what_a_reader_cannot_prepare_is_told():
+    """An error in another process arrives with its own words."""
+
+    def broken(number):
+        raise InputError(f"picture {number} is damaged")
+
+    line = Line()
+    with pytest.raises(InputError, match="picture 0 is damaged"):
+        train_steps(
+            line, line, broken, 1, 1e-2, LoopSettings(), seed=1, place=Place(readers=1), name="line"
+        )
 
 
 def test_half_precision():

@@ -1,0 +1,99 @@
+"""What the commands share: options that mean the same everywhere, and how scores are shown and written."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter, validators
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.errors import InputError
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+
+Source = Annotated[str | None, Parameter(help="YAML file or preset; picto unless given.")]
+Overrides = Annotated[
+    list[str] | None,
+    Parameter(name="--set", negative=(), help="key=value, such as experiment.filter.min_similarity=0.7; repeatable."),
+]
+AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON instead of a table.")]
+Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
+SomeCount = Annotated[int | None, Parameter(validator=validators.Number(gte=1))]
+Output = Annotated[Path, Parameter(help="The output folder.")]
+
+
+def name_of(config: str | None) -> str:
+    """Give the name of a config: its file's, without the ending."""
+    return Path(config).stem if config else "picto"
+
+
+def one_of(name: str, known: tuple[str, ...], what: str) -> str:
+    """Give a name that is known.
+
+    Raises:
+        InputError: it is not; ``what`` says of what kind it should be.
+    """
+    if name in known:
+        return name
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise InputError(f"unknown {what} {name!r}: expected one of {', '.join(known)}{hint}")
+
+
+def write_scores(to: Path | None, scores: dict[str, Any]) -> None:
+    """Write scores to a file for `flows.results`, where one is named."""
+    if to:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        to.write_text(json.dumps(scores, indent=1, allow_nan=False) + "\n")
+
+
+def print_scores(scores: dict[str, Any]) -> None:
+    """Print what ``scores.json`` holds as a table."""
+    where = f"{scores['dataset']} by a model of {scores['trained_on']}" if "trained_on" in scores else scores["dataset"]
+    out.print(f"{where} fold {scores['fold']}, {scores['shots']}-shot, seed {scores['seed']}")
+    if "fss" in scores:
+        found = scores["fss"]
+        table = Table(f"{found['shots']}-shot, in %", "mIoU", "FB-IoU", *found["per_class"], box=None)
+        rows = [[found["miou"], found["fb_iou"], *found["per_class"].values()]]
+        table.add_row(str(scores.get("model", "")), *("" if v is None else f"{100 * v:.1f}" for v in rows[0]))
+        out.print(table)
+        streams = len(found["per_seed"])
+        out.print(
+            f"{found['episodes']} episodes x {streams} seeds (deviation {100 * found['miou_std']:.1f}), "
+            f"counted at {found['resolution']} size{', multi-scale' if found.get('multiscale') else ''}"
+        )
+        return
+    if scores.get("protocol") == "fss":
+        return
+    names = {
+        "matching": "prototype matching", "teacher": "teacher", "before": "without synthetic",
+        "after": "with synthetic",
+    }  # fmt: skip
+    table = Table("mIoU in %", "novel", "base", "mean", "harmonic", box=None)
+    for key, label in names.items():
+        if key in scores:
+            row = [f"{100 * scores[key][f'{kind}_miou']:.1f}" for kind in ("novel", "base", "mean", "harmonic")]
+            table.add_row(label, *row)
+    out.print(table)
+
+
+def print_json(value: object) -> None:
+    """Print JSON to stdout."""
+    print(json.dumps(value, indent=1))
+
+
+def number(value: object) -> str:
+    """Give a cell of a table: fractions in per cent, nothing for None."""
+    return f"{100 * value:.1f}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def duration(seconds: float) -> str:
+    """Give seconds in a unit that suits them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
