@@ -100,7 +100,7 @@ def _labeller(
     if supports is None:
         raise InputError(f"{run.name} holds an fss model: show it the class by --supports FOLDER")
     shown, masks = read_shown(supports)
-    network = FssNetwork.load(folder, wiring.load_backbone(backbone)).to(device)
+    network = FssNetwork.load(folder, wiring.load_backbone(backbone, config.experiment.fss.stride)).to(device)
     return lambda picture: predict_fss(network, picture, shown, masks), ("background", supports.name), lambda y: y
 
 
