@@ -258,6 +258,37 @@ def evaluate(
 
 
 @app.command
+def compare(
+    config: Source = None, /, *, vary: Annotated[list[str], Parameter(negative=())], set_: Overrides = None,
+    folds: Annotated[list[int], Parameter(consume_multiple=True, negative=())],
+    seeds: Annotated[list[int], Parameter(consume_multiple=True, negative=())],
+    shots: Annotated[list[int], Parameter(consume_multiple=True, negative=())],
+    to: Path = Path("outputs/results"), output: Output = Path("outputs"),
+) -> None:  # fmt: skip
+    """Train and score FSS models side by side over folds, seeds and shots, and print the tables.
+
+    Each is trained once a fold and seed and scored with every number of shots. Stopped and started again, it goes on.
+
+        syn4seg compare picto_fss --folds 0 1 2 3 --seeds 0 1 2 --shots 1 5 --vary iir --vary matching
+            --vary "without local: experiment.fss.options.prototypes=core"
+
+    Parameters
+    ----------
+    vary
+        A model's name, or "a name: key=value key=value"; repeatable.
+    to
+        Folder for a file of scores each, for python -m flows.results.
+    """
+    from flows.compare import Variant, compare_fss
+    from flows.results import tables
+
+    chosen = [Variant.parse(text) for text in vary]
+    own = [f"execution.output={output}", *(set_ or ())]
+    compare_fss(config, own, chosen, folds=folds, seeds=seeds, shots=shots, to=to, console=Console(stderr=True))
+    print(tables(to))
+
+
+@app.command
 def predict(
     source: Annotated[Path, Parameter(help="A picture, or a folder of pictures.")], /, *, run: str = "latest",
     which: str | None = None, supports: Path | None = None, to: Path = Path("predictions"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,33 @@ def run_fss(config: Config, name: str, console: Console) -> Path:
         wanted = config.experiment.shots + 1
         console.print(f"not scored, for want of {wanted} validation pictures an episode: {', '.join(left)}")
     return write_run(config, name, records)
+
+
+def trained_and_scored(config: Config, shots: Sequence[int], console: Console) -> list[dict[str, Any]]:
+    """Train an FSS model once and score it with several numbers of shots; what the store holds is not done again.
+
+    Args:
+        config: of the training.
+        shots: supports an episode, at scoring.
+        console: shows the progress.
+
+    Returns:
+        What `fss_models.evaluate_fss.evaluate_fss` gives, for each number of shots.
+
+    Raises:
+        InputError: something that the user can mend.
+    """
+    with Board({"data": 3, "fss": 1, "scores": len(shots)}, console) as board, LossTable(console):
+        set_reporter(board.show)
+        data = prepare_data(config)
+        model = train_fss_stage(config, data)
+        found = []
+        for k in shots:
+            experiment = config.experiment.model_copy(update={"shots": k})
+            record = score_fss_stage(config.model_copy(update={"experiment": experiment}), data, model)
+            found.append(json.loads((store_of(config).folder(record) / "scores.json").read_text()))
+        set_reporter(None)
+    return found
 
 
 def scored_classes(config: Config, data: DataSets) -> dict[str, int]:

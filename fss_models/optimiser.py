@@ -8,13 +8,15 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from fss_models.muon import Muon
+
 Kind = Literal["muon", "sgd", "adamw"]
 
 
 class Optimiser:
     """One or two torch optimisers behind one; with ``torch.amp.GradScaler`` it looks like a single one.
 
-    ``torch.optim.Muon`` takes matrices only, so a convolution is handed over as the view (out, in * kh * kw).
+    Muon takes matrices only, so a convolution is handed over as the view (out, in * kh * kw).
 
     Args:
         named: parameters with their names; frozen ones are left out.
@@ -37,9 +39,7 @@ class Optimiser:
         self._views = [nn.Parameter(p.data.view(len(p), -1)) for p in self._matrices]
         self._parts: dict[str, torch.optim.Optimizer] = {}
         if self._views:
-            self._parts["muon"] = torch.optim.Muon(
-                self._views, lr=lr, momentum=0.95, weight_decay=0.01, ns_steps=4, adjust_lr_fn="match_rms_adamw"
-            )
+            self._parts["muon"] = Muon(self._views, lr)
         if rest and kind == "sgd":
             self._parts["sgd"] = torch.optim.SGD(rest, lr=lr, momentum=0.9, weight_decay=1e-4)
         elif rest:

@@ -97,9 +97,30 @@ def test_train_evaluate_predict(call, output, trained, tmp_path):
     assert rows[1]["classes"].get("cat", 0) == pytest.approx((labels == 1).mean(), abs=1e-4)
 
 
+def test_compare_trains_once_scores_every_shot_and_goes_on(call, output, trained, tmp_path):
+    """Each variant has a file a fold, seed and number of shots; files that are there are left alone."""
+    common = [*(part for o in TINY for part in ("--set", o)), "--output", output, "--to", tmp_path / "r"]
+    rows = ["--vary", "iir", "--vary", "core only: experiment.fss.options.prototypes=core", "--vary", "matching"]
+    asked = ["compare", *common, *rows, "--folds", 0, "--seeds", 0, 1, "--shots", 1, 2]
+    code, told, complaint = call(*asked)
+    assert code == 0, complaint
+    names = {path.name for path in (tmp_path / "r").glob("*.json")}
+    assert "picto-fss-core-only-fold0-2shot-seed1.json" in names
+    assert len(names) == 2 * (2 + 2 + 1)  # matching learns nothing, so one seed says it all
+    one = json.loads((tmp_path / "r" / "picto-fss-iir-fold0-1shot-seed0.json").read_text())
+    assert one["fss"] == trained["fss"]
+    assert one["trained_shots"] == 1
+    assert "| core only | 2 |" in told
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "r").glob("*.json")}
+    assert call(*asked)[1] == told
+    assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "r").glob("*.json")}
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (["compare", "--folds", 0, "--seeds", 0, "--shots", 1, "--vary", "short:"], "expected a model's name or"),
+        (["compare", "--folds", 9, "--seeds", 0, "--shots", 1, "--vary", "iir"], "fold"),
         (["train", "--protocol", "fs"], "did you mean 'fss'?"),
         (["train", "--protocol", "gfss-diam", "--model", "matching"], "unknown model 'matching'"),
         (["train", "--protocol", "fss", "--data", "latest"], "fss trains on base classes alone"),

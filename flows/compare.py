@@ -1,0 +1,96 @@
+"""FSS models side by side: each variant trained and scored over folds, seeds and shots, one file of scores each."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from flows.fss import trained_and_scored
+from flows.settings import load_config
+from pipeline.config import Config
+from pipeline.errors import InputError
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of the comparison: its name, and what it changes in the config."""
+
+    name: str
+    overrides: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Variant:
+        """Read "a name: key=value key=value", or the bare name of a model.
+
+        Raises:
+            InputError: neither of them.
+        """
+        name, colon, rest = text.partition(":")
+        changes = tuple(rest.split())
+        if colon and (not changes or any("=" not in change for change in changes)):
+            raise InputError(f"--vary {text!r}: expected a model's name or 'a name: key=value', such as 'iir' or "
+                             "'iir, short: experiment.fss.steps=50'")
+        if not colon:
+            plain = ("experiment.fss.options={}",) if name == "matching" else ()
+            changes = (f"experiment.model.name={name}", *plain)
+        return cls(name.strip(), changes)
+
+
+def compare_fss(
+    source: str | None, overrides: Sequence[str], variants: Sequence[Variant], *, folds: Sequence[int],
+    seeds: Sequence[int], shots: Sequence[int], to: Path, console: Console,
+) -> list[Path]:
+    """Train and score every variant on every fold and seed; what has its file already is left alone.
+
+    A variant is trained once a fold and seed, with the config's shots, and scored with each number of shots.
+
+    Args:
+        source: config or preset that the variants change.
+        overrides: ``key=value`` that hold for all of them.
+        variants: the rows.
+        folds: of the data set.
+        seeds: of the trainings; a model that learns nothing is scored with the first of them alone.
+        shots: supports an episode, at scoring.
+        to: folder for ``DATASET-fss-VARIANT-foldF-Kshot-seedS.json``.
+        console: shows the progress.
+
+    Returns:
+        The files, also those that were there before.
+
+    Raises:
+        InputError: something that the user can mend; told before the first training where it can be.
+    """
+    configs: dict[tuple[Variant, int, int], Config] = {}
+    for variant in variants:
+        for fold in folds:
+            for seed in seeds:
+                own = [*overrides, *variant.overrides, f"experiment.fold={fold}", f"experiment.seed={seed}"]
+                configs[variant, fold, seed] = config = load_config(source, [*own, "experiment.generate.enabled=false"])
+                if config.experiment.model.name == "matching":
+                    break
+    files = []
+    for done, ((variant, fold, seed), config) in enumerate(configs.items()):
+        stem = f"{_slug(Path(config.experiment.dataset).stem)}-fss-{_slug(variant.name)}-fold{fold}"
+        wanted = {k: to / f"{stem}-{k}shot-seed{seed}.json" for k in shots}
+        files += wanted.values()
+        if all(file.exists() for file in wanted.values()):
+            continue
+        console.print(f"{done + 1} of {len(configs)}: {variant.name}, fold {fold}, seed {seed}")
+        for k, scores in zip(shots, trained_and_scored(config, shots, console), strict=True):
+            told = {"dataset": config.experiment.dataset, "fold": fold, "shots": k, "seed": seed, "protocol": "fss"}
+            told |= {"model": variant.name, "trained_shots": config.experiment.shots, "fss": scores}
+            to.mkdir(parents=True, exist_ok=True)
+            wanted[k].write_text(json.dumps(told, indent=1, allow_nan=False) + "\n")
+            console.print(f"   {k}-shot: mIoU {100 * scores['miou']:.1f}")
+    return files
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
