@@ -179,9 +179,9 @@ class IirFss(FssNetwork):
 
     def encode(self, levels: Levels, masks: Tensor) -> Code:
         """Give the decoder's code of supports and their pretraining classes, see `FssModel`."""
-        rest, masks = (masks == 0)[:, None], (masks == 1)[:, None]
+        beside, masks = (masks == 0)[:, None], (masks == 1)[:, None]
         seen, classes = see_supports(self.backbone, levels, masks, masks.shape[-2:])
-        code = self.decoder.encode_supports(seen, masks, rest)
+        code = self.decoder.encode_supports(seen, masks, beside)
         parts = {f.name: getattr(code, f.name) for f in fields(code)}
         return {"classes": classes[:, 0], **{name: x[:, 0] for name, x in parts.items() if x is not None}}
 

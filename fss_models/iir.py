@@ -190,13 +190,13 @@ class IIR(nn.Module):
         """Give final foreground logits (P, h, w) of queries from supports; masks are bool (P, S, H, W)."""
         return self.decode(query, self.encode_supports(support, masks), query_masks).final
 
-    def encode_supports(self, support: Seen, masks: Tensor, rest: Tensor | None = None) -> SupportCode:
+    def encode_supports(self, support: Seen, masks: Tensor, beside: Tensor | None = None) -> SupportCode:
         """Turn supports into what the decoder needs.
 
         Args:
             support: levels of the P * S supports, see `Seen`.
             masks: bool (P, S, H, W), True on the class.
-            rest: bool (P, S, H, W), True where it is known not to be; the rest of the picture unless given.
+            beside: bool (P, S, H, W), True where it is known not to be; the rest of the picture unless given.
         """
         pairs, shots = masks.shape[:2]
         flat = masks.flatten(0, 1)
@@ -232,8 +232,8 @@ class IIR(nn.Module):
             plain = {"whole_mid_level": levels[0], "whole_high_level": levels[1]}
             alike.append(similarities(mid, high, *levels))
         if self.config.contrast:
-            beside = ~flat if rest is None else rest.flatten(0, 1)
-            plain["thing"], plain["rest"] = contrast_prototypes(support.f3, whole, _soft(beside, size))
+            around = ~flat if beside is None else beside.flatten(0, 1)
+            plain["thing"], plain["rest"] = contrast_prototypes(support.f3, whole, _soft(around, size))
             alike.append(contrast(support.f3, plain["thing"], plain["rest"]))
         x = self._merged(f, whole_mid, local, prior, alike)
         # 4. The support stream does not depend on the query: run it once.
