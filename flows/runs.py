@@ -100,7 +100,7 @@ def list_runs(output: Path) -> list[dict[str, Any]]:
     for path in sorted((output / "runs").glob("*/scores.json")):
         if path.parent.is_symlink() or path.parent.suffix == ".partial":
             continue
-        scores = json.loads(path.read_text())
+        scores = read_told(path)
         row = {"run": path.parent.name, **{k: scores[k] for k in ("dataset", "fold", "shots", "seed")}}
         for which in ("before", "after"):
             row |= {f"{which}_{s}": scores[which][s] for s in ("novel_miou", "harmonic_miou") if which in scores}
@@ -109,11 +109,28 @@ def list_runs(output: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def read_told(path: Path) -> dict[str, Any]:
+    """Read a JSON file of a run's folder.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        told = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(
+            f"{path} is damaged ({error}): move {path.parent} away; the same syn4seg run writes it again from the store"
+        ) from error
+    if not isinstance(told, dict):
+        raise InputError(f"{path} is damaged (expected an object): move {path.parent} away and run again")
+    return told
+
+
 def used_places(output: Path) -> set[str]:
     """Give the store folders that a run refers to, as stage/shard-fingerprint."""
     used = set()
     for path in (output / "runs").glob("*/lineage.json"):
-        for stage, shards in json.loads(path.read_text()).items():
+        for stage, shards in read_told(path).items():
             used |= {f"{stage}/{shard}-{entry['fingerprint']}" for shard, entry in shards.items()}
     return used
 
@@ -122,7 +139,7 @@ def _same_run(runs: Path, lineage: dict[str, Any], config: Config) -> Path | Non
     wanted = config.experiment.model_dump(mode="json")
     for path in sorted(runs.glob("*/lineage.json"), reverse=True):
         folder = path.parent
-        if folder.is_symlink() or folder.suffix == ".partial" or json.loads(path.read_text()) != lineage:
+        if folder.is_symlink() or folder.suffix == ".partial" or read_told(path) != lineage:
             continue
         if yaml.safe_load((folder / "experiment.yaml").read_text())["experiment"] == wanted:
             return folder
