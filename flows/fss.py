@@ -102,9 +102,9 @@ def train_fss_stage(config: Config, data: DataSets) -> StageRecord:
 
         network = FssConfig(
             name=experiment.model.name, backbone=backbone, shots=experiment.shots, side=experiment.fss.side,
-            options=experiment.fss.options.model_dump(), seed=experiment.seed,
+            stride=experiment.fss.stride, options=experiment.fss.options.model_dump(), seed=experiment.seed,
         )  # fmt: skip
-        frozen = wiring.load_backbone(backbone)
+        frozen = wiring.load_backbone(backbone, experiment.fss.stride)
         if experiment.model.name == "matching":
             keep_model(build_fss_model(network, frozen), draft)
             return
@@ -166,7 +166,7 @@ def _scores(config: Config, data: DataSets, folder: Path, shots: int, *, every: 
             f"no {'' if every else 'novel '}class has the {shots + 1} validation pictures that {shots}-shot episodes "
             "need: add pictures, or lower experiment.fss.min_pixels"
         )
-    backbone = wiring.load_backbone(wiring.backbone_path(config.experiment.model.backbone))
+    backbone = wiring.load_backbone(wiring.backbone_path(config.experiment.model.backbone), settings.stride)
     return evaluate_fss(
         FssNetwork.load(folder, backbone).to(wiring.device_of(config)), pictures, split_of(config), shots=shots,
         episodes=settings.episodes, seeds=range(settings.seeds), resolution=settings.resolution, side=settings.side,

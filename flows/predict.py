@@ -103,7 +103,7 @@ def _labeller(
     if supports is None:
         raise InputError(f"{run.name} holds an fss model: show it the class by --supports FOLDER")
     shown, masks = read_shown(supports)
-    network = FssNetwork.load(folder, wiring.load_backbone(backbone)).to(device)
+    network = FssNetwork.load(folder, wiring.load_backbone(backbone, config.experiment.fss.stride)).to(device)
     multiscale = multiscale or config.experiment.fss.multiscale
 
     def label(picture: Picture) -> LabelMap:

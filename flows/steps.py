@@ -184,11 +184,10 @@ def fss_step(config: Config, data: DataSets, backbone: str) -> Step:
 
 def fss_scores_step(config: Config, data: DataSets, model: StageRecord) -> Step:
     """What an FSS model reaches on the episodes of the novel classes."""
-    fss = config.experiment.fss
-    settings = fss.model_dump(mode="json", include={*FSS_SCORE_SETTINGS, "min_pixels", "side"})
-    if not fss.multiscale:
-        del settings["multiscale"]  # as in shards from before there were views
+    counted = {*FSS_SCORE_SETTINGS, "min_pixels", "side", "stride"}
+    settings = config.experiment.fss.model_dump(mode="json", include=counted)
     inputs = {"model": model.content, "validation": data["validation"].content(), "split": _fold(config)}
+    inputs["backbone"] = str(model.recipe["weights"])  # matching has no weights of its own
     return Step("scores", "fss", {
         "version": SCORES_VERSION, "settings": settings, "shots": config.experiment.shots, "inputs": inputs,
     })  # fmt: skip

@@ -19,7 +19,8 @@ def resolve(name: str, part: str) -> str:
     """Give the folder, file or hub name that a model's name in the config stands for.
 
     Args:
-        name: "picto", a path, "vit_h=PATH", or a hub name such as "stabilityai/stable-diffusion-3.5-large".
+        name: "picto", a path (of a backbone also a MobileNetV2's ``.safetensors`` file), "vit_h=PATH", or a hub name
+            such as "stabilityai/stable-diffusion-3.5-large".
         part: generator, backbone or sam.
 
     Raises:
@@ -28,6 +29,8 @@ def resolve(name: str, part: str) -> str:
     place = str(Path(__file__).parents[1] / "picto" / "weights" / part) if name == "picto" else name
     kind, _, file = place.partition("=")
     if (part == "sam" and kind in _SAM and Path(file).is_file()) or _is_whole(Path(place), part):
+        return place
+    if part == "backbone" and place.endswith(".safetensors") and Path(place).is_file():  # see networks.read_network
         return place
     if part != "sam" and _HUB.fullmatch(place) and not Path(place).exists():
         return place

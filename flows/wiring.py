@@ -124,11 +124,11 @@ def load_model(folder: Path, backbone: str, device: str) -> Any:
 
 
 @lru_cache(maxsize=1)
-def load_backbone(folder: str) -> Any:
+def load_backbone(folder: str, stride: int = 8) -> Any:
     """Load a frozen backbone."""
     from fss_models.backbones import Backbone
 
-    return Backbone.from_pretrained(folder)
+    return Backbone.from_pretrained(folder, stride=stride)
 
 
 def _folder(place: str) -> str:

@@ -10,13 +10,13 @@ from typing import Any, Protocol
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fss_models.backbones import Backbone, Levels
 from fss_models.hub import Pretrained, read_config, read_weights, write_model
 from fss_models.iir import IIR, SupportCode, preset
 from fss_models.iir_loss import iir_loss
-from fss_models.layers import cosine_map, masked_average, resize
+from fss_models.layers import resize
+from fss_models.priors import contrast, contrast_prototypes
 from fss_models.randomness import seeded
 from fss_models.seen import see_queries, see_supports
 from pipeline.errors import InputError
@@ -179,9 +179,9 @@ class IirFss(FssNetwork):
 
     def encode(self, levels: Levels, masks: Tensor) -> Code:
         """Give the decoder's code of supports and their pretraining classes, see `FssModel`."""
-        masks = (masks == 1)[:, None]
+        beside, masks = (masks == 0)[:, None], (masks == 1)[:, None]
         seen, classes = see_supports(self.backbone, levels, masks, masks.shape[-2:])
-        code = self.decoder.encode_supports(seen, masks)
+        code = self.decoder.encode_supports(seen, masks, beside)
         parts = {f.name: getattr(code, f.name) for f in fields(code)}
         return {"classes": classes[:, 0], **{name: x[:, 0] for name, x in parts.items() if x is not None}}
 
@@ -196,7 +196,7 @@ class IirFss(FssNetwork):
         masks, size = batch.masks == 1, batch.query.shape[-2:]
         support, classes = see_supports(self.backbone, self.see(batch.supports.flatten(0, 1)), masks, size)
         query = see_queries(self.backbone, self.see(batch.query), classes, size)
-        code = self.decoder.encode_supports(support, masks)
+        code = self.decoder.encode_supports(support, masks, batch.masks == 0)
         out = self.decoder.decode(query, code, batch.truth, batch.classes, self.backbone.undilated(query.f4))
         odd = self.decoder.config.compat.ignore_as_background
         return iir_loss(out, code, batch.truth, batch.masks, ignore_as_background=odd)
@@ -217,14 +217,13 @@ class Matching(FssNetwork):
 
     def encode(self, levels: Levels, masks: Tensor) -> Code:
         """Give the two prototypes of supports, see `FssModel`."""
-        cells = F.normalize(levels.f3, dim=1)
-        soft = [resize((masks == m)[:, None].float(), cells.shape[-2:])[:, 0] for m in (1, 0)]
-        return {name: masked_average(cells, m) for name, m in zip(("thing", "rest"), soft, strict=True)}
+        soft = (resize((masks == m)[:, None].float(), levels.f3.shape[-2:])[:, 0] for m in (1, 0))
+        return dict(zip(("thing", "rest"), contrast_prototypes(levels.f3, *soft), strict=True))
 
     def decode(self, query: Levels, code: Code, size: tuple[int, int]) -> Tensor:
         """Give foreground logits, see `FssModel`."""
-        thing, rest = (cosine_map(query.f3, code[name].mean(1)) for name in ("thing", "rest"))
-        return resize(self.TEMPERATURE * (thing - rest)[:, None], size)[:, 0]
+        found = contrast(query.f3, code["thing"].mean(1), code["rest"].mean(1))
+        return resize(self.TEMPERATURE * found, size)[:, 0]
 
     def losses(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """Refuse: there is nothing to train."""

@@ -26,13 +26,16 @@ from fss_models.attention import CrossAttention, SelfAttention, as_map, as_token
 from fss_models.cam import best_threshold, split_regions
 from fss_models.ensemble import Ensemble
 from fss_models.layers import gram_distance, masked_average, resize, resize_labels
-from fss_models.priors import category_prior, local_map, prior_map, similarities
+from fss_models.priors import category_prior, contrast, contrast_prototypes, local_map, prior_map, similarities
 from fss_models.seen import Seen
 from pipeline.classes import IGNORE
 from pipeline.errors import InputError
 
 MATCH = 6.0
 """Weight of each plain similarity in the logit at the start of training."""
+
+CONTRAST = 20.0
+"""Weight of the contrast in the logit at the start of training: PANet's temperature, as in `fss.Matching`."""
 
 
 class Compat(BaseModel):
@@ -62,6 +65,7 @@ class IIRConfig(BaseModel):
     directional_dropout: bool = Field(True, description="drop support-query pairs of conflicting labels in training")
     standardise: bool = Field(False, description="ours: features standardised channel by channel before all else")
     similarities: bool = Field(False, description="ours: plain cosines in the decoder's input and in its logit")
+    contrast: bool = Field(False, description="ours: what prototype matching says, likewise in input and logit")
     base: int = Field(0, ge=0, description="base classes of the ensemble's base learner; 0: no ensemble")
     base_dim: int = Field(512, ge=8, description="channels of the base learner's penultimate features")
     compat: Compat = Compat()
@@ -102,6 +106,8 @@ class SupportCode:
         aux: those of the auxiliary heads (P, S, blocks - 1, h, w).
         whole_mid_level, whole_high_level: for the plain similarities, prototypes of the whole mask in f2 and f3
             (P, S, C2 + C3) and in f4 (P, S, C4); else None.
+        thing, rest: for the contrast, prototypes of the mask and of what is known to be beside it in f3 of unit length
+            a cell, (P, S, C3); else None.
     """
 
     f2: Tensor
@@ -117,6 +123,8 @@ class SupportCode:
     aux: Tensor
     whole_mid_level: Tensor | None = None
     whole_high_level: Tensor | None = None
+    thing: Tensor | None = None
+    rest: Tensor | None = None
 
     def take(self, index: Tensor) -> SupportCode:
         """Give the code of some of the classes, or of some several times; index (P',) of int."""
@@ -157,8 +165,8 @@ class IIR(nn.Module):
             self.standardise_high = nn.BatchNorm2d(high, affine=False)
         self.project_query = nn.Sequential(nn.Conv2d(mid, dim, 1, bias=False), nn.ReLU(), nn.Dropout2d(drop))
         self.project_support = nn.Sequential(nn.Conv2d(mid, dim, 1, bias=False), nn.ReLU(), nn.Dropout2d(drop))
-        maps = 2 if c.prototypes == "category" else 3
-        self.merge = nn.Sequential(nn.Conv2d(maps * dim + 1 + 2 * c.similarities, dim, 1, bias=False), nn.ReLU())
+        maps, alike = 2 if c.prototypes == "category" else 3, 2 * c.similarities + c.contrast
+        self.merge = nn.Sequential(nn.Conv2d(maps * dim + 1 + alike, dim, 1, bias=False), nn.ReLU())
         self.self_query = nn.ModuleList(SelfAttention(dim, c.dropout) for _ in range(c.blocks))
         self.self_support = nn.ModuleList(SelfAttention(dim, c.dropout) for _ in range(c.blocks))
         self.cross = nn.ModuleList(
@@ -168,10 +176,12 @@ class IIR(nn.Module):
         self.aux_query = nn.ModuleList(auxiliary_head(dim) for _ in range(c.blocks - 1))
         self.aux_support = nn.ModuleList(auxiliary_head(dim) for _ in range(c.blocks - 1))
         self.head_query, self.head_support = refine(dim, 1), refine(dim, 1)
-        if c.similarities:
-            self.match = nn.Conv2d(2, 1, 1)
+        if alike:
+            self.match = nn.Conv2d(alike, 1, 1)
             nn.init.constant_(self.match.weight, MATCH)
-            nn.init.constant_(self.match.bias, -MATCH)
+            nn.init.constant_(self.match.bias, -MATCH * c.similarities)
+            if c.contrast:
+                nn.init.constant_(self.match.weight[:, -1:], CONTRAST)
         self.mix_shots = nn.ModuleList([nn.Linear(c.shots, 2, bias=False), nn.Linear(2, c.shots, bias=False)])
         if c.base:
             self.ensemble = Ensemble(high, c.base, c.base_dim)
@@ -180,12 +190,13 @@ class IIR(nn.Module):
         """Give final foreground logits (P, h, w) of queries from supports; masks are bool (P, S, H, W)."""
         return self.decode(query, self.encode_supports(support, masks), query_masks).final
 
-    def encode_supports(self, support: Seen, masks: Tensor) -> SupportCode:
+    def encode_supports(self, support: Seen, masks: Tensor, beside: Tensor | None = None) -> SupportCode:
         """Turn supports into what the decoder needs.
 
         Args:
             support: levels of the P * S supports, see `Seen`.
             masks: bool (P, S, H, W), True on the class.
+            beside: bool (P, S, H, W), True where it is known not to be; the rest of the picture unless given.
         """
         pairs, shots = masks.shape[:2]
         flat = masks.flatten(0, 1)
@@ -213,11 +224,17 @@ class IIR(nn.Module):
             prior = prior_map(support.f4, active, p_core, p_local)
             local = local_map(core_mid, local_mid, _soft(active, size))
         # 3. The decoder's input.
-        plain, alike = (None, None), None
+        plain: dict[str, Tensor] = {}
+        alike = []
         if self.config.similarities:
             high = self._standardised_as_queries(support.f4)
-            plain = masked_average(mid, whole), masked_average(high, _soft(flat, top))
-            alike = similarities(mid, high, *plain)
+            levels = masked_average(mid, whole), masked_average(high, _soft(flat, top))
+            plain = {"whole_mid_level": levels[0], "whole_high_level": levels[1]}
+            alike.append(similarities(mid, high, *levels))
+        if self.config.contrast:
+            around = ~flat if beside is None else beside.flatten(0, 1)
+            plain["thing"], plain["rest"] = contrast_prototypes(support.f3, whole, _soft(around, size))
+            alike.append(contrast(support.f3, plain["thing"], plain["rest"]))
         x = self._merged(f, whole_mid, local, prior, alike)
         # 4. The support stream does not depend on the query: run it once.
         tokens, aux = [], []
@@ -229,9 +246,12 @@ class IIR(nn.Module):
         logits = self._head(self.head_support, as_map(x, size), alike)
         found = (
             support.f2, p_core, p_local, whole_mid, core_mid, local_mid, threshold,
-            resize_labels(flat, size).flatten(1), torch.stack(tokens, 1), logits, torch.stack(aux, 1), *plain,
+            resize_labels(flat, size).flatten(1), torch.stack(tokens, 1), logits, torch.stack(aux, 1),
         )  # fmt: skip
-        return SupportCode(*(None if y is None else y.unflatten(0, (pairs, shots)) for y in found))
+        return SupportCode(
+            *(y.unflatten(0, (pairs, shots)) for y in found),
+            **{name: y.unflatten(0, (pairs, shots)) for name, y in plain.items()},
+        )
 
     def decode(
         self, query: Seen, code: SupportCode, query_masks: Tensor | None = None, classes: Tensor | None = None,
@@ -256,7 +276,7 @@ class IIR(nn.Module):
             return torch.einsum("ps,ps...->p...", weights, torch.stack(each, 1))
 
         # 1. Prior, prototypes, local map and similarities of each shot, weighted.
-        whole, local, alike = torch.einsum("ps,psd->pd", weights, code.whole_mid), None, None
+        whole, local, alike = torch.einsum("ps,psd->pd", weights, code.whole_mid), None, []
         if self.config.prototypes == "category":
             priors = [category_prior(query.f4, query.cam[:, s], code.core[:, s]) for s in shots]
         else:
@@ -268,9 +288,11 @@ class IIR(nn.Module):
         mid = self._mid(query)
         if self.config.similarities:
             high = self.standardise_high(query.f4) if self.config.standardise else query.f4
-            alike = average([
+            alike.append(average([
                 similarities(mid, high, code.whole_mid_level[:, s], code.whole_high_level[:, s]) for s in shots
-            ])  # fmt: skip
+            ]))  # fmt: skip
+        if self.config.contrast:
+            alike.append(contrast(query.f3, code.thing.mean(1), code.rest.mean(1)))
         x = self._merged(self.project_query(mid), whole, local, prior, alike)
         # 2. Blocks: self-attention, cross-attention to each shot, residual convolutions.
         labels = self._labels(query_masks, size)
@@ -331,16 +353,16 @@ class IIR(nn.Module):
         mean, deviation = scale.running_mean, (scale.running_var + scale.eps)[None, :, None, None].sqrt()
         return (f4 - mean[None, :, None, None]) / deviation
 
-    def _merged(self, f: Tensor, whole: Tensor, local: Tensor | None, prior: Tensor, alike: Tensor | None) -> Tensor:
-        """Give z = ReLU conv([f; p_g; R; P]), with the similarities last where they are on, as tokens."""
+    def _merged(self, f: Tensor, whole: Tensor, local: Tensor | None, prior: Tensor, alike: list[Tensor]) -> Tensor:
+        """Give z = ReLU conv([f; p_g; R; P]), with similarities and contrast last where they are on, as tokens."""
         prior = resize(prior[:, None], f.shape[-2:])
-        parts = [f, whole[..., None, None].expand_as(f), local, prior, alike]
+        parts = [f, whole[..., None, None].expand_as(f), local, prior, *alike]
         joined = torch.cat([part for part in parts if part is not None], 1)
         return as_tokens(self.merge(joined.detach() if self.config.compat.detached_input else joined))
 
-    def _head(self, head: nn.Module, x: Tensor, alike: Tensor | None) -> Tensor:
+    def _head(self, head: nn.Module, x: Tensor, alike: list[Tensor]) -> Tensor:
         logits = head(x)
-        return (logits if alike is None else logits + self.match(alike))[:, 0]
+        return (logits + self.match(torch.cat(alike, 1)) if alike else logits)[:, 0]
 
 
 def _soft(region: Tensor, size: torch.Size) -> Tensor:

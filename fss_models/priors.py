@@ -61,3 +61,17 @@ def similarities(mid: Tensor, f4: Tensor, p_mid: Tensor, p_high: Tensor) -> Tens
     only much later whether it is one of the class.
     """
     return torch.stack([cosine_map(mid, p_mid), cosine_map(resize(f4, mid.shape[-2:]), p_high)], 1)
+
+
+def contrast_prototypes(f3: Tensor, thing: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
+    """Give the prototypes (B, C) of soft regions (B, h, w), from f3 (B, C, h, w) of unit length a cell."""
+    cells = F.normalize(f3, dim=1)
+    return masked_average(cells, thing), masked_average(cells, rest)
+
+
+def contrast(f3: Tensor, thing: Tensor, rest: Tensor) -> Tensor:
+    """Give the cosine with one prototype (B, C) minus that with the other, (B, 1, h, w): prototype matching.
+
+    Source: PANet, see `fss.Matching`.
+    """
+    return (cosine_map(f3, thing) - cosine_map(f3, rest))[:, None]

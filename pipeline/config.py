@@ -135,6 +135,7 @@ class FssSettings(LoopSettings):
     batch: int = Field(8, ge=1, description="episodes a batch")
     lr: float = Field(1e-2, gt=0, description="peak learning rate")
     side: int = Field(0, ge=0, description="side of the squares in pixels, published: 473, 641; 0: as the pictures are")
+    stride: Literal[8, 16, 32] = Field(8, description="output stride of the backbone; published: 32, not dilated")
     augment: Literal["mild", "recipe", "photometric", "none"] = Field("mild", description="see fss_models.augment")
     scale: tuple[float, float] = Field((0.9, 1.1), description="enlargement of recipe; COCO: 0.8 to 1.25")
     min_pixels: int = Field(60, ge=1, description="a picture counts for a class from so many on; published: 2048")

@@ -9,6 +9,7 @@ from fss_models.encoded import Encoded
 from fss_models.episodes import EpisodeSampler, Subset, without_classes
 from fss_models.evaluate_fss import evaluate_fss, fitted_batch
 from fss_models.fss import FSS_MODELS, FssConfig, FssNetwork, build_fss_model, trainable_state
+from fss_models.layers import resize
 from fss_models.multiscale import VIEWS, predict_multiscale
 from fss_models.randomness import numpy_rng
 from fss_models.train_fss import FssBatches, train_fss
@@ -93,6 +94,28 @@ def test_saved_model_predicts_the_same_bits(network, base_set, tmp_path):
     assert "pipeline_tag: image-segmentation" in card
     assert "| dataset | tiny |" in card
     assert f"{type(network).__name__}.from_pretrained" in card
+
+
+@pytest.mark.parametrize("shots", [1, 5])
+def test_contrast_is_prototype_matching(backbone, backbone_folder, base_set, shots):
+    """With its head silenced, a decoder that stands on the contrast says what matching says."""
+    matching = built("matching", backbone, backbone_folder)
+    model = build_fss_model(
+        FssConfig(backbone=str(backbone_folder), precision="float32", options={**OPTIONS["iir"], "contrast": True}),
+        backbone,
+    ).eval()
+    last = [m for m in model.decoder.head_query.modules() if isinstance(m, torch.nn.Conv2d)][-1]
+    batch = episodes_of(base_set, shots)
+    batch.masks[:, :, :, 20:] = 255
+    with torch.no_grad():
+        with_head = model(batch.query, batch.supports, batch.masks)
+        last.weight.zero_()
+        if last.bias is not None:
+            last.bias.zero_()
+        found = model(batch.query, batch.supports, batch.masks)
+        expected = matching(batch.query, batch.supports, batch.masks)
+    assert not torch.equal(with_head, found)
+    torch.testing.assert_close(resize(found[:, None], (32, 32))[:, 0], expected, atol=1e-4, rtol=1e-4)
 
 
 def test_unknown_models_and_options(backbone, backbone_folder, tmp_path):

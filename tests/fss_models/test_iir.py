@@ -336,7 +336,7 @@ def test_presets_to_the_letter():
     letter = PRESETS["iir"]
     assert (letter.dim, letter.blocks, letter.dropout, letter.feature_dropout) == (256, 6, 0.1, 0.5)
     assert letter.compat == Compat()
-    assert (letter.standardise, letter.similarities, letter.base) == (False, False, 0)
+    assert (letter.standardise, letter.similarities, letter.contrast, letter.base) == (False, False, False, 0)
     assert PRESETS["i2r"] == letter.model_copy(update={"prototypes": "category"})
     assert all(PUBLISHED.compat.model_dump().values())
     with pytest.raises(InputError, match="unknown decoder 'x'"):
