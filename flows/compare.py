@@ -73,7 +73,7 @@ def compare_fss(
                 configs[variant, fold, seed] = config = load_config(source, [*own, "experiment.generate.enabled=false"])
                 if config.experiment.model.name == "matching":
                     break
-    files = []
+    files: list[Path] = []
     for done, ((variant, fold, seed), config) in enumerate(configs.items()):
         stem = f"{_slug(Path(config.experiment.dataset).stem)}-fss-{_slug(variant.name)}-fold{fold}"
         wanted = {k: to / f"{stem}-{k}shot-seed{seed}.json" for k in shots}

@@ -10,7 +10,7 @@ import torch
 def knows_bfloat16() -> bool:
     """Say whether bfloat16 is computed natively here; where it is not, it is many times slower than float32."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 

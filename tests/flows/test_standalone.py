@@ -1,7 +1,6 @@
 """Models on their own: FSS from training to prediction, by the commands that a user gives."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from flows.cli import main
 from flows.console import print_scores
 from flows.data import choose_supports, prepare_data, read_supports, scored_places, side_of, split_of
 from flows.predict import read_shown
@@ -27,23 +25,6 @@ TINY = [
     "experiment.fss.batch=2", "experiment.fss.choose=none", "experiment.fss.episodes=4", "experiment.fss.seeds=2",
     "experiment.fss.options.dim=8", "experiment.fss.options.blocks=2",
 ]  # fmt: skip
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run a command line; gives exit code, stdout and stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["syn4seg", *map(str, arguments)])
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code
-        told = capsys.readouterr()
-        return code, told.out, told.err
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from flows.settings import load_config
 from flows.standalone import evaluate_alone, train_alone
 from flows.steps import CHAIN, prompts_step, teacher_step
 from flows.wiring import backbone_path, load_model
+from pipeline.errors import InputError
 from pipeline.hashing import hash_files
 from pipeline.images import read_labels, read_picture, write_picture
 
@@ -165,12 +166,15 @@ def test_evaluate_repeats_the_scores(finished):
     """The checkpoints of a run give its scores again, and prototype matching beside them if asked for."""
     _, folder, _ = finished
     scores, again = json.loads((folder / "scores.json").read_text()), evaluate_alone(
-        folder, None, None, {}, shots=None, matching=True
+        folder, None, None, (), matching=True
     )
     assert 0 <= again["matching"]["novel_miou"] <= 1
     assert "matching" not in scores
     for which in ("teacher", "before", "after"):
         assert np.allclose([scores[which][n] for n in SCORES], [again[which][n] for n in SCORES], atol=1e-6)
+    for more in ({"shots": 5}, {"dataset": "deepglobe"}, {"overrides": ["experiment.fss.multiscale=true"]}):
+        with pytest.raises(InputError, match="go with fss, this is a run of gfss-diam"):
+            evaluate_alone(folder, None, None, **{"overrides": (), **more})
 
 
 def test_train_on_a_finished_run(finished):
@@ -198,6 +202,8 @@ def test_predict_with_a_finished_run(finished, tmp_path):
     labels = read_labels(tmp_path / "out" / "labels" / "a.png")
     assert labels.shape == (40, 50)
     assert labels.max() <= 20
+    with pytest.raises(InputError, match="--multiscale goes with fss models: after"):
+        predict_files(tmp_path / "in", folder, None, None, tmp_path / "out", multiscale=True)
     assert set(rows[0]["classes"]) == {split_of(finished[0]).all_names[i - 1] for i in np.unique(labels) if i}
 
 
