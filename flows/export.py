@@ -16,7 +16,7 @@ from flows.settings import load_config
 from pipeline.config import Config
 from pipeline.datasets.pictures import FilePictures
 from pipeline.errors import InputError
-from pipeline.export.card import Model, Origin, write_card
+from pipeline.export.card import Model, Origin, write_card, write_settings
 from pipeline.export.coco import export_coco
 from pipeline.export.imagefolder import export_imagefolder
 from pipeline.export.items import Item, Tally, check_prefix, items_of
@@ -135,6 +135,7 @@ def export_run(run: Path, wanted: Wanted, console: Console) -> dict[str, Any]:
         note |= {"export": identity, "pictures": len(tally.ids), "per_class": tally.per_class}
         note |= {"base_pictures": len(merged)} if base else {}
         (folder / NOTE).write_text(json.dumps(note, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_settings(folder / "experiment.yaml", origin)
         use = use_of(wanted, Path("DIR"), tars)
         write_card(folder / "README.md", origin, tally, _examples(source), _command(wanted), use)
     return {"folder": str(wanted.to), "use": list(use_of(wanted, wanted.to, tars)), **note}
@@ -152,7 +153,7 @@ def use_of(wanted: Wanted, folder: Path, tars: int = 0) -> tuple[str, str]:
     if wanted.format == "webdataset":
         names = f"train-{{000000..{tars - 1:06d}}}.tar" if tars > 1 else "train-000000.tar"
         read = f'wds.WebDataset("{folder}/{names}", shardshuffle=False)\n'
-        read += '    .decode(wds.imagehandler("l8", ["mask.png"]), "rgb8").to_tuple("jpg", "mask.png", "json")'
+        read += '    .decode(wds.imagehandler("l8", ["png"]), "rgb8").to_tuple("jpg", "mask.png", "json")'
         return read, "without the first decoder webdataset turns the masks of ids into RGB"
     hint = "columns: image, mask, class, prompt, seed, scores"
     return f'load_dataset("imagefolder", data_dir="{folder}")  # datasets', hint
@@ -209,7 +210,7 @@ def _base_of(config: Config, wanted: Wanted) -> FilePictures | None:
 
 def _origin(source: _Source) -> Origin:
     experiment = source.config.experiment
-    changed = _without_folders(experiment.model_dump(mode="json", exclude_defaults=True))
+    settings = _without_folders(experiment.model_dump(mode="json"))
     models = [
         Model("pictures", _bare(experiment.generate.model), _weights(source.images)),
         Model("first labels", _bare(experiment.teacher.backbone), _weights(source.teacher)),
@@ -220,7 +221,7 @@ def _origin(source: _Source) -> Origin:
     for shard in source.shards:
         for reason, count in shard.dropped.items():
             dropped[reason] = dropped.get(reason, 0) + count
-    return Origin(split_of(source.config), changed, models, dict(source.images.versions), dropped)
+    return Origin(split_of(source.config), settings, models, dict(source.images.versions), dropped)
 
 
 def _weights(record: StageRecord) -> str:

@@ -49,7 +49,7 @@ class Origin:
 
     Attributes:
         split: classes.
-        experiment: settings that differ from the defaults.
+        experiment: all settings that change results.
         models: that had a part in it.
         libraries: library -> version, when the pictures were drawn.
         dropped: reason -> generated pictures that were left out.
@@ -98,10 +98,10 @@ def write_card(
     models = [f"| {m.role} | {m.name} | `{m.weights}` | {licence_of(m.name)} |" for m in origin.models]
     classes = [f"| {n} | {split.all_names.index(n) + 1} | {c} | {_shown(prompts.get(n, ()))} |"
                for n, c in tally.per_class.items()]  # fmt: skip
-    dropped = ", ".join(f"{reason} ({number})" for reason, number in sorted(origin.dropped.items())) or "none"
+    dropped = ", ".join(f"{reason} ({number})" for reason, number in sorted(origin.dropped.items()))
+    left_out = f"Left out: {dropped}; `dropped.jsonl` says which and why." if dropped else "Nothing was left out."
     libraries = ", ".join(f"{name} {version}" for name, version in sorted(origin.libraries.items()))
     every = ", ".join(f"{number} {name}" for number, name in enumerate(split.all_names, start=1))
-    settings = yaml.safe_dump({"experiment": dict(origin.experiment)}, sort_keys=True, allow_unicode=True)
     write_lines(path, [
         *_front(origin, count), "",
         f"# Synthetic pictures for {split.dataset}, fold {split.fold}", "",
@@ -109,14 +109,21 @@ def write_card(
         "generalized few-shot segmentation. No picture was taken by a camera, and no label was drawn by hand.", "",
         "| class | id | pictures | prompts, for example |", "|---|---|---|---|", *classes, "",
         f"Labels are ids of {split.dataset}: 0 background, {every}, 255 ignore. Base classes occur beside the novel "
-        f"ones where the teacher was sure of them. Left out: {dropped}; `dropped.jsonl` says which and why.", "",
+        f"ones where the teacher was sure of them. {left_out}", "",
         "## Read it", "", "```", use[0], "```", "", f"{use[1][0].upper()}{use[1][1:]}.", "",
         "## Made by", "", "| part | model | weights | licence |", "|---|---|---|---|", *models, "",
         f"The models that label have seen base pictures and supports of {split.dataset} "
-        f"({licence_of(split.dataset)}). Whoever passes the data set on is to follow the licences above.", "",
-        "```sh", "syn4seg run experiment.yaml", command, "```", "", "with these settings in `experiment.yaml`:", "",
-        "```yaml", settings.rstrip("\n"), "```", "", f"Libraries: {libraries}.",
+        f"({licence_of(split.dataset)}). Licences are as Syn4Seg knows them by name; whoever passes the data set on is "
+        "to look them up and to follow them.", "",
+        "```sh", "syn4seg run experiment.yaml", command, "```", "",
+        f"`experiment.yaml` has all settings: {_settings(origin.experiment)}. Libraries: {libraries}.",
     ])  # fmt: skip
+
+
+def write_settings(path: Path, origin: Origin) -> None:
+    """Write all settings as a config that runs again."""
+    text = yaml.safe_dump({"experiment": dict(origin.experiment)}, sort_keys=False, allow_unicode=True)
+    path.write_text(text, encoding="utf-8")
 
 
 def _front(origin: Origin, count: int) -> list[str]:
@@ -126,6 +133,17 @@ def _front(origin: Origin, count: int) -> list[str]:
         "---", f"license: {'apache-2.0' if own else 'other'}", "task_categories:", "- image-segmentation", "tags:",
         "- synthetic", "- few-shot", "size_categories:", f"- {size}", "---",
     ]  # fmt: skip
+
+
+def _settings(experiment: Mapping[str, Any]) -> str:
+    """Name the settings that a reader asks for first."""
+    paths = ("seed", "shots", "prompts.agent", "prompts.per_class", "prompts.max_similarity", "generate.steps",
+             "generate.guidance")  # fmt: skip
+    told = []
+    for path in paths:
+        group, _, key = path.rpartition(".")
+        told.append(f"{path} {(experiment[group] if group else experiment)[key]}")
+    return ", ".join(told)
 
 
 def _names(origin: Origin) -> list[str]:

@@ -91,7 +91,7 @@ def base_lines(base: FilePictures, to: Path) -> list[str]:
         _check_grey(mask)
         line = " ".join(os.path.relpath(path.resolve(), target).replace(os.sep, "/") for path in (picture, mask))
         if line.count(" ") != 1:
-            raise InputError(f"a line of a list is parted by a space, and the path of {picture} has one: move the folder")
+            raise InputError(f"a line of a list is parted by a space, and {picture} has one in its path: move it")
         lines.append(line)
     return lines
 
