@@ -330,12 +330,12 @@ def export(
 ) -> None:  # fmt: skip
     """Write the synthetic pictures of a finished run in a form that other tools read, with a card (README.md).
 
+    The folder appears whole or not at all; the same export again restores what was changed in it.
+
         syn4seg export latest --format voc --to syn --merge-with data/VOC2012     GFSS trainers: lists of base + syn
         syn4seg export latest --format coco --to syn_coco                         pycocotools, detectron2
         syn4seg export latest --format webdataset --to syn_tars --per-tar 500     webdataset
         syn4seg export latest --format imagefolder --to syn_hf                    datasets, the Hub
-
-    The folder appears whole or not at all; the same export again restores what was changed in it.
 
     Parameters
     ----------
