@@ -44,9 +44,9 @@ def plan_samples(prompts: Sequence[Prompt], run_seed: int, copies: int = 1) -> l
     without spaces, since they name files.
     """
     return [
-        Order(f"{p.name.replace(' ', '_')}-{number:04d}-{copy}", p.name, p.text, sample_seed(run_seed, p.name, p.text, copy))
+        Order(f"{p.name.replace(' ', '_')}-{number:04d}-{n}", p.name, p.text, sample_seed(run_seed, p.name, p.text, n))
         for number, p in enumerate(prompts)
-        for copy in range(copies)
+        for n in range(copies)
     ]
 
 
