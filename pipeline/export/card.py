@@ -19,10 +19,13 @@ _LICENCES = {
     "stable-diffusion-xl": "CreativeML Open RAIL++-M", "vit_b": "Apache-2.0 (Segment Anything)",
     "vit_l": "Apache-2.0 (Segment Anything)", "vit_h": "Apache-2.0 (Segment Anything)",
     "microsoft/resnet": "Apache-2.0", "facebook/dinov2": "Apache-2.0",
-    "pascal": "PASCAL VOC 2012: pictures under Flickr's terms", "coco": "COCO: annotations CC BY 4.0, pictures under "
-    "Flickr's terms",
 }  # fmt: skip
-"""Beginning of a name, or of its last part -> what its makers say; looked up for the card, not legal advice."""
+"""Beginning of a model's name, or of its last part -> what its makers say; for the card, not legal advice."""
+_COCO = "annotations CC BY 4.0, pictures under Flickr's terms"
+_DATA_LICENCES = {
+    "picto": _LICENCES["picto"], "pascal": "pictures under Flickr's terms", "coco": _COCO, "coco2017": _COCO,
+}  # fmt: skip
+"""The same of data sets, by their whole name."""
 _UNKNOWN = "not known to Syn4Seg: see its makers' page"
 _EXAMPLES = 3
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -74,7 +77,7 @@ class Origin:
 
 
 def licence_of(name: str) -> str:
-    """Give what is known of the licence of a model or data set by its name."""
+    """Give what is known of the licence of a model by its name."""
     low = name.lower()
     parts = (low, low.rsplit("/", 1)[-1])
     return next((text for begin, text in _LICENCES.items() if any(p.startswith(begin) for p in parts)), _UNKNOWN)
@@ -113,7 +116,7 @@ def write_card(
         "## Read it", "", "```", use[0], "```", "", f"{use[1][0].upper()}{use[1][1:]}.", "",
         "## Made by", "", "| part | model | weights | licence |", "|---|---|---|---|", *models, "",
         f"The models that label have seen base pictures and supports of {split.dataset} "
-        f"({licence_of(split.dataset)}). Licences are as Syn4Seg knows them by name; whoever passes the data set on is "
+        f"({_data_licence(split)}). Licences are as Syn4Seg knows them by name; whoever passes the data set on is "
         "to look them up and to follow them.", "",
         "```sh", "syn4seg run experiment.yaml", command, "```", "",
         f"`experiment.yaml` has all settings: {_settings(origin.experiment)}. Libraries: {libraries}.",
@@ -127,7 +130,8 @@ def write_settings(path: Path, origin: Origin) -> None:
 
 
 def _front(origin: Origin, count: int) -> list[str]:
-    own = all(licence_of(name).startswith("Apache-2.0") for name in (origin.split.dataset, *_names(origin)))
+    licences = [_data_licence(origin.split), *(licence_of(model.name) for model in origin.models)]
+    own = all(licence.startswith("Apache-2.0") for licence in licences)
     size = next((text for limit, text in _SIZES if count < limit), "n>1M")
     return [
         "---", f"license: {'apache-2.0' if own else 'other'}", "task_categories:", "- image-segmentation", "tags:",
@@ -146,8 +150,8 @@ def _settings(experiment: Mapping[str, Any]) -> str:
     return ", ".join(told)
 
 
-def _names(origin: Origin) -> list[str]:
-    return [model.name for model in origin.models]
+def _data_licence(split: ClassSplit) -> str:
+    return _DATA_LICENCES.get(split.dataset, _UNKNOWN)
 
 
 def _shown(prompts: Sequence[str]) -> str:

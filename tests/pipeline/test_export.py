@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from dataclasses import replace
 
 import cv2
 import datasets
@@ -387,3 +388,6 @@ def test_card_says_licences_models_prompts_and_command(items, tmp_path):
     assert licence_of("facebook/dinov2-base") == licence_of("vit_h=sam.pth")[:10] == "Apache-2.0"
     assert licence_of("weights/stable-diffusion-3.5-medium").startswith("Stability")
     assert "not known" in licence_of("somebody/model")
+    own = ClassSplit("picto-mine", 0, ("a",), ("b",), ("a", "b"))
+    write_card(tmp_path / "own.md", replace(origin, split=own, models=[]), Tally(), {}, command, ("x", "y"))
+    assert "picto-mine (not known to Syn4Seg" in (tmp_path / "own.md").read_text()
