@@ -9,8 +9,9 @@ import sys
 import traceback
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 from rich.table import Table
 
@@ -172,6 +173,54 @@ def clean(*, output: Output = Path("outputs"), yes: bool = False, json_: AsJson 
     if not json_:
         verb = "deleted" if yes else "could be deleted with --yes"
         out.print(f"{len(unused)} folders, {sum(sizes.values()) / 1e6:.1f} MB {verb}")
+
+
+@app.command
+def export(
+    run: Annotated[str, Parameter(help="A run: its name, the end of its name, latest, or its folder.")], /, *,
+    format_: Annotated[str, Parameter(name="--format")], to: Path, merge_with: str | None = None,
+    base_list: str | None = None, prefix: str = "syn", per_tar: Count | None = None,
+    output: Output = Path("outputs"), json_: AsJson = False,
+) -> None:  # fmt: skip
+    """Write the synthetic pictures of a finished run in a form that other tools read, with a card (README.md).
+
+    The folder appears whole or not at all; the same export again restores what was changed in it.
+
+        syn4seg export latest --format voc --to syn --merge-with data/VOC2012     GFSS trainers: lists of base + syn
+        syn4seg export latest --format coco --to syn_coco                         pycocotools, detectron2
+        syn4seg export latest --format webdataset --to syn_tars --per-tar 500     webdataset
+        syn4seg export latest --format imagefolder --to syn_hf                    datasets, the Hub
+
+    Parameters
+    ----------
+    format_
+        voc, coco, webdataset or imagefolder.
+    to
+        Folder to write: new, empty, or the same export.
+    merge_with
+        Of voc: a base data set in VOC layout, or base for the run's own; lists name its files, nothing is copied.
+    base_list
+        Its list in ImageSets/Segmentation; train_aug, train or all unless given.
+    prefix
+        Begins the ids; give every run its own where exports of several runs are put together.
+    per_tar
+        Of webdataset: pictures a tar, 1000 unless given.
+    """
+    from flows.export import FORMATS, Wanted, export_run
+    from flows.runs import find_run
+
+    wanted = Wanted(one_of(format_, FORMATS, "format"), to, merge_with, base_list, prefix, per_tar)
+    found = export_run(find_run(output, run), wanted, Console(stderr=True))
+    if json_:
+        print_json(found)
+        return
+    table = Table("class", "pictures", box=None)
+    for name, count in found["per_class"].items():
+        table.add_row(name, str(count))
+    out.print(table)
+    code, hint = found["use"]
+    out.print(f"{found['pictures']} pictures in {to}, described in {to / 'README.md'}", soft_wrap=True)
+    out.print(f"{code}\n{hint}", soft_wrap=True, markup=False)
 
 
 @app.command

@@ -34,9 +34,9 @@ class Assembled:
     content: str = ""
 
 
-def dataset_id(sample: Sample) -> str:
+def stem_of(sample_id: str) -> str:
     """Give the file name of a sample, without ending: "boat-0007-0" becomes "syn_boat_0007_0"."""
-    return "syn_" + sample.id.replace("-", "_").replace(" ", "_")
+    return "syn_" + sample_id.replace("-", "_").replace(" ", "_")
 
 
 def final_labels(sample: Sample, split: ClassSplit) -> LabelMap:
@@ -72,7 +72,7 @@ def write_voc(samples: Iterable[Sample], folder: Path, split: ClassSplit) -> Ass
         if sample.reason is not None:
             dropped[sample.reason] = dropped.get(sample.reason, 0) + 1
             continue
-        name, labels = dataset_id(sample), final_labels(sample, split)
+        name, labels = stem_of(sample.id), final_labels(sample, split)
         if name in entries:
             raise ValueError(f"the id {name} comes twice")
         write_picture(folder / "JPEGImages" / f"{name}.jpg", sample.picture)

@@ -40,12 +40,13 @@ def sample_seed(run_seed: int, name: str, prompt: str, copy: int) -> int:
 def plan_samples(prompts: Sequence[Prompt], run_seed: int, copies: int = 1) -> list[Order]:
     """List the pictures to draw for the prompts of one class, prompt by prompt.
 
-    A longer list of prompts starts with the orders of a shorter one. Ids are ``class-prompt number-copy``.
+    A longer list of prompts starts with the orders of a shorter one. Ids are ``class-prompt number-copy``,
+    without spaces, since they name files.
     """
     return [
-        Order(f"{p.name}-{number:04d}-{copy}", p.name, p.text, sample_seed(run_seed, p.name, p.text, copy))
+        Order(f"{p.name.replace(' ', '_')}-{number:04d}-{n}", p.name, p.text, sample_seed(run_seed, p.name, p.text, n))
         for number, p in enumerate(prompts)
-        for copy in range(copies)
+        for n in range(copies)
     ]
 
 

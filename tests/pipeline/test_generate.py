@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.generate import draw_samples, plan_samples, sample_seed
+from pipeline.store import RunStore
 from prompts.bank import Prompt
 
 PROMPTS = [Prompt("a boat", "boat"), Prompt("a red boat", "boat"), Prompt("a blue boat", "boat")]
@@ -37,6 +38,16 @@ def test_ids_are_readable_and_seeds_differ() -> None:
     assert len({o.seed for o in orders} | {o.seed for o in plan_samples(PROMPTS, 1, 2)}) == 12
     assert all(0 <= o.seed < 2**63 for o in orders)
     assert orders[3].seed == sample_seed(0, "boat", "a red boat", 1)
+
+
+def test_classes_of_two_words_can_be_kept(tmp_path) -> None:
+    """A class such as "traffic light" gives ids that the store takes as names of files, and keeps its name."""
+    orders = plan_samples([Prompt("a traffic light", "traffic light")], 0)
+    assert [(o.id, o.name) for o in orders] == [("traffic_light-0000-0", "traffic light")]
+    samples = draw_samples(orders, Noise())
+    store = RunStore(tmp_path)
+    record = store.compute("images", "traffic_light-000", {}, lambda draft: draft.write_samples(samples))
+    assert [s.name for s in store.samples(record)] == ["traffic light"]
 
 
 def test_a_longer_bank_keeps_the_orders_of_a_shorter_one() -> None:
