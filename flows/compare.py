@@ -81,7 +81,8 @@ def compare_fss(
         console.print(f"{done + 1} of {len(configs)}: {variant.name}, fold {fold}, seed {seed}")
         for k, scores in zip(shots, trained_and_scored(config, shots, console), strict=True):
             told = {"dataset": config.experiment.dataset, "fold": fold, "shots": k, "seed": seed, "protocol": "fss"}
-            told |= {"model": variant.name, "trained_shots": config.experiment.shots, "fss": scores}
+            told |= {"model": variant.name, "trained_shots": config.experiment.shots}
+            told |= {"chosen": config.experiment.fss.choose, "fss": scores}
             to.mkdir(parents=True, exist_ok=True)
             wanted[k].write_text(json.dumps(told, indent=1, allow_nan=False) + "\n")
             console.print(f"   {k}-shot: mIoU {100 * scores['miou']:.1f}")

@@ -147,7 +147,7 @@ def evaluate_fss_run(config: Config, folder: Path, elsewhere: Config | None = No
     experiment = config.experiment
     told: dict[str, Any] = {"dataset": split_of(elsewhere or config).dataset}
     told |= {k: getattr(experiment, k) for k in ("fold", "shots", "seed")}
-    told |= {"protocol": "fss", "model": experiment.model.name}
+    told |= {"protocol": "fss", "model": experiment.model.name, "chosen": experiment.fss.choose}
     if elsewhere:
         told |= {"trained_on": split_of(config).dataset, "model": f"{told['model']} of {split_of(config).dataset}"}
     there = elsewhere or config

@@ -28,7 +28,7 @@ def tables(folder: Path) -> str:
     their convention: base with background and total in gfss-capl, base without it and mean in gfss-diam.
 
     Args:
-        folder: of ``*.json`` files.
+        folder: of ``*.json`` files; a ``notes.md`` beside them comes last.
 
     Raises:
         InputError: there are none, or one is no scores file.
@@ -47,13 +47,16 @@ def tables(folder: Path) -> str:
             found = told["fss"]
             how = f"{found['episodes']} episodes x {len(found['per_seed'])} seeds, {found['resolution']} size"
             how += ", multi-scale" if found.get("multiscale") else ""
+            how += ", weights chosen on the test fold" if told.get("chosen") == "test" else ""
             row = {**key, "how": how, "model": told["model"], "shots": found["shots"]}
             fss.append({**row, "miou": found["miou"], "fb_iou": found["fb_iou"]})
         names = {"base": _convention(told["protocol"]).base_key, "novel": "novel_miou", "total": "total_miou"}
         for part in NAMES:
             if part in told:
                 gfss.append({**key, "model": NAMES[part], **{k: told[part].get(v, nan) for k, v in names.items()}})
-    return "\n".join([HEAD, *_fss_tables(fss), *_gfss_tables(gfss)])
+    notes = folder / "notes.md"
+    told = [notes.read_text()] if notes.exists() else []
+    return "\n".join([HEAD, *_fss_tables(fss), *_gfss_tables(gfss), *told])
 
 
 def _fss_tables(rows: list[dict[str, Any]]) -> list[str]:
@@ -64,7 +67,7 @@ def _fss_tables(rows: list[dict[str, Any]]) -> list[str]:
             lines = [f"## {dataset}, FSS, {name} ({how})\n"]
             heads = ("model", "shots", *(f"fold {f}" for f in folds), "mean")
             lines += [_line(*heads), _line(*["---"] * len(heads))]
-            for (model, shots), one in found.groupby(["model", "shots"], sort=True):
+            for (shots, model), one in found.groupby(["shots", "model"], sort=True):
                 by_fold = one.groupby("fold")[key]
                 cells = [_cell(by_fold.get_group(f)) if f in by_fold.groups else "" for f in folds]
                 mean = f"{100 * by_fold.mean().mean():.1f}" if len(by_fold) == len(folds) else ""

@@ -325,7 +325,11 @@ def test_tables_of_results(tmp_path):
         told["fss"] = {"miou": miou, "fb_iou": 0.8, "shots": 1, "episodes": 10, "per_seed": [0]}
         told["fss"]["resolution"] = "network"
         (tmp_path / f"{fold}-{seed}.json").write_text(json.dumps(told))
+    (tmp_path / "chosen.json").write_text(json.dumps({**told, "chosen": "test"}))
+    (tmp_path / "notes.md").write_text("What to know.")
     text = tables(tmp_path)
+    assert "weights chosen on the test fold)" in text
+    assert text.endswith("What to know.")
     assert "| iir | 1 | 60.0 ± 10.0 | 40.0 | 50.0 |" in text
     with pytest.raises(InputError, match="no results"):
         tables(tmp_path / "none")
