@@ -59,6 +59,7 @@ def _trained_teacher(config: Config, data: DataSets, place: Place, *, adapt: boo
     return train_teacher(
         _base(config, data), read_supports(config), network, experiment.train, seed=experiment.seed, place=place,
         backbone=wiring.load_backbone(backbone), adapt=adapt, side=side_of(config),
+        names=split_of(config).names,
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from pipeline.classes import IGNORE, ClassSplit
@@ -25,6 +26,7 @@ from pipeline.datasets.pictures import FilePictures, Row, count_pixels
 from pipeline.errors import InputError, cause_of
 from pipeline.hashing import hash_json
 from pipeline.images import read_labels
+from pipeline.protocols import BASE_PICTURES, BASE_PIXELS
 from pipeline.types import LabelMap
 from prompts.vocabulary import Vocabulary, own_vocabulary
 
@@ -161,11 +163,20 @@ class Own:
             counts = count_pixels(pictures, split, self.cache, wrong.append, decode=True) if pictures.rows else None
             yield from wrong
             if counts is not None and purpose == "base" and not wrong:
-                for label, name in enumerate(self.file.base.classes, start=1):
-                    if not counts[:, label].any():
-                        yield f"no base mask shows {name!r} (id {label}): add a picture of it, or leave the class out"
+                yield from self._few_base(counts)
             if purpose == "support":
                 yield from self._few_supports(pictures, shots)
+
+    def _few_base(self, counts: NDArray[np.int64]) -> Iterator[str]:
+        for label, name in enumerate(self.file.base.classes, start=1):
+            found, advice = int((counts[:, label] >= BASE_PIXELS).sum()), "or leave the class out"
+            if not counts[:, label].any():
+                yield f"no base mask shows {name!r} (id {label}): add pictures of it, {advice}"
+            elif found < BASE_PICTURES:
+                yield (
+                    f"{name!r} (id {label}) is shown on at least {BASE_PIXELS} pixels by {found} base picture"
+                    f"{'s' * (found != 1)}, training needs {BASE_PICTURES}: add pictures of it, {advice}"
+                )
 
     def _few_supports(self, pictures: FilePictures, shots: int) -> Iterator[str]:
         labels = [row.label for row in pictures.rows]

@@ -143,6 +143,13 @@ def two_values(garden):
     write_labels(garden / "garden/new/snail/masks/b.png", labels)
 
 
+def few_pixels(garden):
+    labels = np.zeros((64, 64), np.uint8)
+    labels[0, :59] = 4
+    for name in ("03", "04"):
+        write_labels(garden / f"garden/base/masks/{name}.png", labels)
+
+
 WRONG = {
     "missing mask": (lambda g: (g / "garden/base/masks/03.png").unlink(), r"03\.jpg has no mask: expected .*03\.png"),
     "missing support mask": (lambda g: (g / "garden/new/snail/masks/a.png").unlink(), r"a\.jpg has no mask"),
@@ -157,6 +164,14 @@ WRONG = {
     "two of a name": (lambda g: write_picture(g / "garden/base/pictures/03.png", np.zeros((64, 64, 3), np.uint8)),
                       "two pictures named 03"),
     "class never shown": (edit(lambda raw: raw["base"]["classes"].append("boat")), "no base mask shows 'boat'"),
+    "class in one picture": (
+        lambda g: (edit(lambda raw: raw["base"]["classes"].append("boat"))(g), mask("base/masks/03.png", 4)(g)),
+        r"'boat' \(id 4\) is shown on at least 60 pixels by 1 base picture, training needs 2",
+    ),
+    "class too small": (
+        lambda g: (edit(lambda raw: raw["base"]["classes"].append("boat"))(g), few_pixels(g)),
+        "'boat' .* by 0 base pictures, training needs 2",
+    ),
     "few supports": (lambda g: [(g / f"garden/new/snail/{p}").unlink() for p in ("pictures/b.jpg", "masks/b.png")],
                      "'snail' has 1 support pictures .*experiment.shots is 2"),
     "words of another class": (edit(lambda raw: raw["prompts"]["classes"].update(snale={})), "did you mean 'snail'"),

@@ -5,7 +5,7 @@ from PIL import Image
 
 from fss_models.batches import FinalBatches, TeacherBatches
 from fss_models.data import MILD, STRONG, Arrays, Columns, SplitPictures, lay_over, vary
-from fss_models.episodes import EpisodeSampler
+from fss_models.episodes import EpisodeSampler, Subset
 from fss_models.randomness import numpy_rng
 from pipeline.classes import ClassSplit
 from pipeline.datasets.pascal import voc_folder
@@ -116,9 +116,11 @@ def test_episodes_are_reproducible_and_sound(base_set):
 
 
 def test_too_few_pictures_for_an_episode(base_set):
-    """A class with too few pictures is told before training."""
-    with pytest.raises(InputError, match="label 1 has 6 pictures"):
+    """A class with too few pictures is told before training, by its name where that is known, with what would help."""
+    with pytest.raises(InputError, match=r"label 1 is shown .* by 6 of the pictures, .* lower the number of shots"):
         EpisodeSampler(base_set.counts, (1,), shots=6)
+    with pytest.raises(InputError, match=r"'cup' \(id 1\) is shown .* by 1 of .*: add pictures of it or leave"):
+        TeacherBatches(Subset(base_set, range(4)), 4, 4, 32, 0, ("background", "cup", "b", "c", "d"))
 
 
 def test_teacher_episodes_show_their_class(base_set):
