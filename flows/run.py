@@ -16,7 +16,7 @@ from flows.weights import resolve
 from flows.workers import Workers, count_workers
 from pipeline.config import Config
 from pipeline.datasets.pictures import count_pixels
-from pipeline.errors import InputError
+from pipeline.errors import InputError, listed
 from pipeline.store import StageRecord
 
 
@@ -79,11 +79,10 @@ def check_own(config: Config) -> None:
     """Look that own pictures and masks are as they should be; does nothing for other data sets.
 
     Raises:
-        InputError: something is wrong; the sentence is about the first thing.
+        InputError: something is wrong; a line a thing.
     """
     if wrong := check_data(config):
-        more = f" (and {len(wrong) - 1} more: syn4seg check tells all)" if len(wrong) > 1 else ""
-        raise InputError(f"{wrong[0]}{more}")
+        raise InputError(listed(wrong))
 
 
 def check_device(name: str) -> None:

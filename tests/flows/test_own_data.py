@@ -209,6 +209,26 @@ def test_check_lists_everything_that_is_wrong(garden, overrides, monkeypatch):
     assert len(found) == 3
 
 
+def test_everything_that_is_wrong_is_told_in_one_go(garden, overrides, monkeypatch, call):
+    """Wrong words hide no missing folder, nor one folder another; `run` lists twenty things and counts the others."""
+    monkeypatch.chdir(garden)
+    edit(lambda raw: raw["prompts"]["classes"].update(snale={}, mushrom={}))(garden)
+    edit(lambda raw: raw["novel"].update(snail={"pictures": "here", "masks": "there"}))(garden)
+    for name in ("a", "b"):
+        (garden / f"garden/new/mushroom/pictures/{name}.jpg").unlink()
+    found = check_data(load_config(None, overrides))
+    for words in ("'snale'.*'mushrom'", "folder .*/here does", "folder .*there does", "mushroom/pictures holds no"):
+        assert len([row for row in found if re.search(words, row)]) == 1
+    assert len(found) == 4
+    for path in (garden / "garden/base/masks").glob("*.png"):
+        path.unlink()
+    code, _, complaint = call("run", *(part for o in overrides for part in ("--set", o)))
+    lines = complaint.splitlines()
+    assert (code, len(lines)) == (2, 22)
+    assert lines[0] == "syn4seg: 22 things are wrong:"
+    assert lines[-1] == "- ... and 2 more"
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -228,6 +248,20 @@ def test_a_wrong_yaml_is_one_sentence(garden, overrides, monkeypatch, change, se
     with pytest.raises(InputError, match=re.escape(sentence)) as error:
         load_config(None, overrides)
     assert "\n" not in str(error.value)
+
+
+def test_every_mistake_of_the_yaml_is_told(garden, overrides, monkeypatch):
+    """Three mistakes in the YAML are three lines; so are two names that cannot be used."""
+    monkeypatch.chdir(garden)
+    edit(lambda raw: (raw.update(name="../up", clases=[]), raw["base"].pop("masks")))(garden)
+    with pytest.raises(InputError, match="3 things are wrong") as error:
+        load_config(None, overrides)
+    for sentence in ("name: ", "unknown key 'clases'", "base.masks is missing"):
+        assert f"garden.yaml: {sentence}" in str(error.value)
+    changes = {"name": "garden", "base": {"pictures": "p", "masks": "m", "classes": ["snail", "background"]}}
+    edit(lambda raw: (raw.update(changes), raw.pop("clases")))(garden)
+    with pytest.raises(InputError, match=r"(?s)2 things are wrong.*'snail'.*'background'"):
+        load_config(None, overrides)
 
 
 def test_counts_are_kept_and_follow_the_files(garden, overrides, monkeypatch):
