@@ -495,3 +495,21 @@ def test_pictures_to_train_on_too(tmp_path, output, trained):
     other = load_config(None, [f"execution.output={output}", "experiment.fold=2"])
     with pytest.raises(InputError, match="is a run of picto fold 0, this is picto fold 2"):
         find_extra(other, "latest")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "add"),
+    [
+        ("shots", 2, "--set experiment.shots=1"), ("seed", 1, "--set experiment.seed=0"),
+        ("protocol", "gfss-capl", "--protocol gfss-diam"),
+    ],
+)  # fmt: skip
+def test_pictures_made_from_other_supports(call, output, trained, key, value, add):
+    """A run with other shots, another seed or protocol had other supports, which may be scored: that is refused."""
+    protocol = ["--protocol", value] if key == "protocol" else ["--set", f"experiment.{key}={value}"]
+    sets = ["--set", "experiment.base_pictures=200", "--set", "experiment.validation_pictures=100"]
+    code, _, complaint = call("train", "--data", "latest", "--output", output, *sets, *protocol)
+    assert code == 2
+    assert f"is a run with {key} {1 if key == 'shots' else 0 if key == 'seed' else 'gfss-diam'}, this has" in complaint
+    assert complaint.rstrip().endswith(f"add {add} or choose another run")
+    assert complaint.count("\n") == 1
