@@ -7,7 +7,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flows.data import check_data, check_maps, find_data, novel_names, prepare_data, split_of, store_of
+from flows.data import (
+    check_data,
+    check_maps,
+    find_data,
+    note_on_lists,
+    novel_names,
+    prepare_data,
+    split_of,
+    store_of,
+)
 from flows.plan import Plan, make_plan
 from flows.progress import Board, set_reporter
 from flows.runs import write_run
@@ -38,6 +47,8 @@ def run(config: Config, name: str, until: str, console: Console) -> tuple[Path |
     if Path(name).name != name:
         raise InputError(f"the run's name {name!r} is no name of a folder: leave out '/'")
     check_inputs(config)
+    if note := note_on_lists(config):
+        console.print(note)
     output = Path(config.execution.output)
     check_writable(output)
     if find_data(config) is None:

@@ -11,7 +11,15 @@ from safetensors.torch import load_file
 
 from flows.cli import main
 from flows.console import print_scores
-from flows.data import choose_supports, prepare_data, read_supports, scored_places, side_of, split_of
+from flows.data import (
+    choose_supports,
+    note_on_lists,
+    prepare_data,
+    read_supports,
+    scored_places,
+    side_of,
+    split_of,
+)
 from flows.predict import read_shown
 from flows.results import tables
 from flows.settings import load_config
@@ -391,7 +399,7 @@ def test_gfss_tables_follow_their_convention(tmp_path):
 def pascal(tmp_path):
     """Write a made VOC 2012: 24 training and 24 validation pictures of 200 x 200, some with a second novel class."""
     root = tmp_path / "data" / "VOC2012"
-    lists = {"train_aug": [], "train": [], "val": []}
+    lists = {"train_aug": [], "val": []}
     for number in range(48):
         name, labels = f"p{number:02d}", np.zeros((260, 260), np.uint8)
         labels[20:160, 20:160] = 1 + number % 5
@@ -401,7 +409,7 @@ def pascal(tmp_path):
         write_picture(root / "JPEGImages" / f"{name}.jpg", np.full((260, 260, 3), number, np.uint8))
         write_labels(root / "SegmentationClassAug" / f"{name}.png", labels)
         lists["val" if number % 2 else "train_aug"].append(name)
-    lists["train"] = lists["train_aug"][::2]
+    lists["train_sbd"], lists["train"] = lists["train_aug"][::2], lists["train_aug"][:3]
     for name, ids in lists.items():
         path = root / "ImageSets" / "Segmentation" / f"{name}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -437,6 +445,23 @@ def test_supports_of_capl_keep_base_labels(pascal):
         label = split.id_of(support.name)
         assert {label} < set(np.unique(support.labels[0])) <= {0, label, *split.base_ids}
         assert np.array_equal(support.labels[0] == label, support.masks[0])
+
+
+def test_each_protocol_has_its_own_base_list(pascal, call, tmp_path):
+    """gfss-diam trains on train_sbd and gfss-capl on train_aug; with VOC's list alone `check` and the run say so."""
+    lists = tmp_path / "data/VOC2012/ImageSets/Segmentation"
+    for protocol, name in (("gfss-diam", "train_sbd"), ("gfss-capl", "train_aug")):
+        config = load_config(None, [*pascal, f"experiment.protocol={protocol}"])
+        ids = (lists / f"{name}.txt").read_text().split()
+        assert list(prepare_data(config)["base"].pictures.ids) == ids
+        assert note_on_lists(config) is None
+    (lists / "train_sbd.txt").unlink()
+    assert "but not train_sbd (5,953)" in call("check", *sets_of(pascal), "--json")[1]
+    (lists / "train_aug.txt").unlink()
+    said = "are those of PASCAL's list train (1,464) and not of train_sbd (5,953)"
+    assert said in call("check", *sets_of(pascal), "--json")[1]
+    sets = sets_of([*TINY, *pascal, "experiment.fss.episodes=1", "experiment.model.name=matching"])
+    assert said in " ".join(call("train", "--protocol", "fss", "--model", "matching", *sets)[2].split())
 
 
 def test_published_sides_are_no_part_of_fingerprints(pascal):

@@ -60,6 +60,16 @@ def test_lists_with_sbd_leave_out_validation(sbd, open_in):
     assert counts[2, 7] == 12
 
 
+@pytest.mark.parametrize(("there", "wanted"), [("train_aug", "train_sbd"), ("train_sbd", "train_aug")])
+def test_one_list_with_sbd_does_not_stand_for_the_other(voc, lines, open_in, there, wanted):
+    """Without either list it is VOC's own; where the other one is there, what is missing is told, not replaced."""
+    assert open_in("pascal").list_of(wanted) == "train"
+    lines(f"VOC2012/ImageSets/Segmentation/{there}.txt", "2007_000032")
+    with pytest.raises(InputError, match=rf"has the list {there} .*but not {wanted} .*get train.txt and val.txt"):
+        open_in("pascal").pictures(wanted, 0)
+    assert open_in("pascal").pictures(there, 0).ids == ["2007_000032"]
+
+
 def test_index_masks_come_first(sbd, open_in, put, boxed):
     """SegmentationClassAug is preferred to the palette masks and to SBD's files."""
     for name in ("2007_000032", "2007_000039", "2008_000002", "2008_000008"):
