@@ -90,6 +90,10 @@ class Subset:
     def __getitem__(self, index: int) -> tuple[Picture, LabelMap]:
         return self._data[self._places[index]]
 
+    def numbers(self) -> np.ndarray:
+        """Give the number of each item's picture in the whole set."""
+        return self._data.numbers()[self._places]
+
 
 def without_classes(data: Labelled, labels: Sequence[int]) -> Subset:
     """Leave out every picture that shows a single pixel of these labels.
