@@ -13,6 +13,7 @@ from flows.cli import main
 from flows.console import print_scores
 from flows.data import (
     choose_supports,
+    labelled,
     note_on_lists,
     prepare_data,
     read_supports,
@@ -20,6 +21,7 @@ from flows.data import (
     side_of,
     split_of,
 )
+from flows.learning import base_pictures
 from flows.predict import read_shown
 from flows.results import tables
 from flows.settings import load_config
@@ -489,6 +491,7 @@ def test_every_row_of_the_table_of_conventions():
     assert (DIAM.resolution, CAPL.resolution) == ("network", "original")
     assert (DIAM.base_key, CAPL.base_key) == ("base_miou", "base_miou_with_background")
     assert (DIAM.aggregate, CAPL.aggregate) == ("mean", "total")
+    assert (DIAM.pascal_base, CAPL.pascal_base) == ("train_sbd", "train_aug")
     assert (DIAM.drop_novel, CAPL.drop_novel) == (False, True)
     assert (DIAM.base_labels, CAPL.base_labels) == (False, True)
     assert (DIAM.hide_supports, CAPL.hide_supports) == (True, False)
@@ -502,6 +505,28 @@ def test_every_row_of_the_table_of_conventions():
     scores["total_miou"] = 0.5
     assert DIAM.reported(scores) == {"base": 0.5, "novel": 0.2, "mean": 0.35}
     assert CAPL.reported(scores) == {"base": 0.6, "novel": 0.2, "total": 0.5}
+
+
+def test_base_pictures_of_both_conventions(output):
+    """gfss-diam keeps every base picture, novel things as background; gfss-capl leaves out those that show one."""
+    config = load_config(None, [*TINY[:2], f"execution.output={output}"])
+    data, split = prepare_data(config), split_of(config)
+    whole = labelled(config, data["base"])
+    shows = whole.counts[:, list(split.novel_ids)].any(1)
+    assert 0 < shows.sum() < len(whole)
+    kept = base_pictures(config, data)
+    assert len(kept) == len(whole)
+    first = int(np.flatnonzero(shows)[0])
+    truth, seen = whole[first][1], kept[first][1]
+    novel = np.isin(truth, split.novel_ids)
+    assert novel.any()
+    assert not seen[novel].any()
+    assert np.array_equal(seen[~novel], truth[~novel])
+    capl = load_config(None, [*TINY[:2], f"execution.output={output}", "experiment.protocol=gfss-capl"])
+    kept, places = base_pictures(capl, data), np.flatnonzero(~shows)
+    assert len(kept) == len(places)
+    assert not kept.counts[:, list(split.novel_ids)].any()
+    assert all(np.array_equal(kept[i][1], whole[int(place)][1]) for i, place in enumerate(places[:20]))
 
 
 def test_pictures_to_train_on_too(tmp_path, output, trained):
