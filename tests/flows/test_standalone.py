@@ -308,6 +308,7 @@ def test_data_sets_to_test_on(call, output, trained, targets, monkeypatch, argum
         (["train", "--data", "nothing"], "no run 'nothing'"),
         (["train", "--protocol", "fss", "--set", "experiment.fss.precision=fp16"], "fp16"),
         (["train", "--protocol", "fss", "--set", "experiment.fss.options.widht=3"], "does not take the options"),
+        (["train", "--protocol", "fss", "--model", "matching"], "matching does not take the options {'dim'"),
         (["evaluate", "--protocol", "gfss-diam"], "was trained under fss"),
         (["evaluate", "--model", "matching"], "holds iir, not matching"),
         (["evaluate", "--resolution", "networ"], "did you mean 'network'?"),
@@ -462,7 +463,7 @@ def test_each_protocol_has_its_own_base_list(pascal, call, tmp_path):
     (lists / "train_aug.txt").unlink()
     said = "are those of PASCAL's list train (1,464) and not of train_sbd (5,953)"
     assert said in call("check", *sets_of(pascal), "--json")[1]
-    sets = sets_of([*TINY, *pascal, "experiment.fss.episodes=1", "experiment.model.name=matching"])
+    sets = sets_of([*TINY, *pascal, "experiment.fss.options={}"])
     assert said in " ".join(call("train", "--protocol", "fss", "--model", "matching", *sets)[2].split())
 
 
