@@ -1,9 +1,12 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from fss_models.augment import augment, fit, photometric, unfit
-from fss_models.backbones import Levels
+from fss_models.backbones import Backbone, Levels
 from fss_models.data import Arrays, Columns
 from fss_models.encoded import Encoded
 from fss_models.episodes import EpisodeSampler, Subset, without_classes
@@ -79,6 +82,21 @@ def test_gradient_reaches_the_model_and_not_the_backbone(network, base_set):
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
     assert network.backbone.weights_id == before
     assert not network.backbone.training
+
+
+def test_a_backbone_of_pickled_weights_is_saved_too(backbone_folder, tmp_path):
+    """A backbone whose weights are a .bin lies in the saved folder as safetensors, with the same weights."""
+    old = tmp_path / "old"
+    shutil.copytree(backbone_folder, old)
+    torch.save(load_file(old / "model.safetensors"), old / "pytorch_model.bin")
+    (old / "model.safetensors").unlink()
+    backbone = Backbone.from_pretrained(old, precision="float32")
+    built("iir", backbone, old).save_pretrained(tmp_path / "m")
+    shutil.rmtree(old)
+    read = FssNetwork.from_pretrained(tmp_path / "m")
+    assert read.backbone.weights_id == backbone.weights_id
+    assert read.backbone.input_size == backbone.input_size == 64
+    assert {f.name for f in (tmp_path / "m/backbone").iterdir()} >= {"model.safetensors", "preprocessor_config.json"}
 
 
 def test_saved_model_predicts_the_same_bits(network, base_set, tmp_path):
