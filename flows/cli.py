@@ -32,7 +32,7 @@ from flows.console import (
 )
 from flows.settings import load_config
 from flows.steps import CHAIN
-from pipeline.errors import InputError
+from pipeline.errors import NEXT, InputError
 
 HELP = """Synthetic training data for generalized few-shot segmentation.
 
@@ -272,7 +272,8 @@ def main() -> None:
 def _fail(error: Exception, debug: bool, code: int, hint: str = "") -> None:
     if debug:
         traceback.print_exception(error)
-    print(f"syn4seg: {' '.join(str(error).split())}{hint}", file=sys.stderr)
+    lines = [" ".join(line.split()) for line in str(error).split(NEXT)]
+    print(f"syn4seg: {NEXT.join(lines)}{hint}", file=sys.stderr)
     sys.exit(code)
 
 

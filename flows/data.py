@@ -17,6 +17,7 @@ from pipeline.classes import ClassSplit
 from pipeline.config import Config
 from pipeline.datasets import DataFolder, DataSet, is_own, open_dataset
 from pipeline.datasets.own import Own
+from pipeline.datasets.pascal import PUBLISHED, Pascal
 from pipeline.datasets.pictures import Pictures, read_split
 from pipeline.errors import InputError
 from pipeline.hashing import hash_arrays, hash_json
@@ -115,6 +116,18 @@ def check_data(config: Config) -> list[str]:
     """Tell everything that is wrong with the pictures of own classes, one sentence each."""
     dataset = dataset_of(config) if is_own(config.experiment.dataset) else None
     return list(dataset.problems(config.experiment.shots)) if isinstance(dataset, Own) else []
+
+
+def note_on_lists(config: Config) -> str | None:
+    """Tell that PASCAL's base pictures are fewer than the protocol's; None where there is nothing to tell."""
+    dataset = dataset_of(config) if config.experiment.dataset == "pascal" else None
+    wanted = protocol_of(config).pascal_base
+    if not isinstance(dataset, Pascal) or (used := dataset.list_of(wanted)) == wanted:
+        return None
+    return (
+        f"base pictures are those of PASCAL's list {used} ({PUBLISHED[used]:,}) and not of {wanted} "
+        f"({PUBLISHED[wanted]:,}), which needs SBD: scores are not comparable with published ones"
+    )
 
 
 def check_base(config: Config) -> None:

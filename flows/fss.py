@@ -10,7 +10,16 @@ from typing import Any
 from rich.console import Console
 
 from flows import steps, wiring
-from flows.data import DataSets, check_base, labelled, prepare_data, split_of, store_of, validation_of
+from flows.data import (
+    DataSets,
+    check_base,
+    labelled,
+    note_on_lists,
+    prepare_data,
+    split_of,
+    store_of,
+    validation_of,
+)
 from flows.learning import computed, keep_model, place_of
 from flows.progress import Board, LossTable, set_reporter, tell
 from flows.run import check_device, check_own, check_writable
@@ -36,6 +45,8 @@ def run_fss(config: Config, name: str, console: Console) -> Path:
     check_device(config.execution.device)
     check_base(config)
     check_own(config)
+    if note := note_on_lists(config):
+        console.print(note)
     check_writable(Path(config.execution.output))
     wiring.backbone_path(config.experiment.model.backbone)
     with Board({"data": 3, "fss": 1, "scores": 1}, console) as board, LossTable(console):

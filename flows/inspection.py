@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flows.data import check_data, find_data, split_of, vocabulary_of
+from flows.data import check_data, find_data, note_on_lists, split_of, vocabulary_of
 from flows.plan import make_plan
 from flows.run import check_device, check_writable
 from flows.weights import resolve
@@ -59,7 +59,9 @@ def _data(config: Config) -> str:
     data = find_data(config)
     if data is None:
         return "will be drawn (picto) or indexed (annotations) by the first run"
-    return ", ".join(f"{len(folder.pictures.ids)} {purpose}" for purpose, folder in data.items())
+    counts = ", ".join(f"{len(folder.pictures.ids)} {purpose}" for purpose, folder in data.items())
+    note = note_on_lists(config)
+    return f"{counts}; {note}" if note else counts
 
 
 def _words(config: Config) -> str:

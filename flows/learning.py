@@ -57,8 +57,9 @@ def _trained_teacher(config: Config, data: DataSets, place: Place, *, adapt: boo
         seed=experiment.seed,
     )  # fmt: skip
     return train_teacher(
-        _base(config, data), read_supports(config), network, experiment.train, seed=experiment.seed, place=place,
-        backbone=wiring.load_backbone(backbone), adapt=adapt, side=side_of(config),
+        base_pictures(config, data), read_supports(config), network, experiment.train, seed=experiment.seed,
+        place=place, backbone=wiring.load_backbone(backbone), adapt=adapt, side=side_of(config),
+        names=split_of(config).names,
     )  # fmt: skip
 
 
@@ -83,7 +84,7 @@ def train_final_stage(
         from fss_models.train import train_final
 
         model = train_final(
-            _model(config, teacher), _base(config, data), read_supports(config),
+            _model(config, teacher), base_pictures(config, data), read_supports(config),
             labelled(config, folder) if isinstance(folder, DataFolder) else None, experiment.train,
             seed=experiment.seed, place=place_of(config, draft, step), side=side_of(config),
         )  # fmt: skip
@@ -115,7 +116,7 @@ def evaluate_model(
     ))  # fmt: skip
 
 
-def _base(config: Config, data: DataSets) -> Labelled:
+def base_pictures(config: Config, data: DataSets) -> Labelled:
     """Give the base pictures: those with novel things are left out, or these things are hidden."""
     if not protocol_of(config).drop_novel:
         return labelled(config, data["base"], hide_novel=True)
@@ -139,7 +140,7 @@ def match_prototypes_stage(config: Config, data: DataSets) -> StageRecord:
 
         model = _trained_teacher(config, data, place_of(config, draft, step), adapt=False)
         scores = prototype_matching(
-            model, _base(config, data), _scored(config, data), split_of(config), protocol=protocol_of(config),
+            model, base_pictures(config, data), _scored(config, data), split_of(config), protocol=protocol_of(config),
             side=side_of(config),
         )  # fmt: skip
         (draft.folder / "scores.json").write_text(json.dumps(_plain(scores), indent=1, allow_nan=False))

@@ -7,7 +7,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flows.data import check_data, check_maps, find_data, novel_names, prepare_data, split_of, store_of
+from flows.data import (
+    check_data,
+    check_maps,
+    find_data,
+    note_on_lists,
+    novel_names,
+    prepare_data,
+    split_of,
+    store_of,
+)
 from flows.plan import Plan, make_plan
 from flows.progress import Board, set_reporter
 from flows.runs import write_run
@@ -16,7 +25,7 @@ from flows.weights import resolve
 from flows.workers import Workers, count_workers
 from pipeline.config import Config
 from pipeline.datasets.pictures import count_pixels
-from pipeline.errors import InputError
+from pipeline.errors import InputError, listed
 from pipeline.store import StageRecord
 
 
@@ -38,6 +47,8 @@ def run(config: Config, name: str, until: str, console: Console) -> tuple[Path |
     if Path(name).name != name:
         raise InputError(f"the run's name {name!r} is no name of a folder: leave out '/'")
     check_inputs(config)
+    if note := note_on_lists(config):
+        console.print(note)
     output = Path(config.execution.output)
     check_writable(output)
     if find_data(config) is None:
@@ -79,11 +90,10 @@ def check_own(config: Config) -> None:
     """Look that own pictures and masks are as they should be; does nothing for other data sets.
 
     Raises:
-        InputError: something is wrong; the sentence is about the first thing.
+        InputError: something is wrong; a line a thing.
     """
     if wrong := check_data(config):
-        more = f" (and {len(wrong) - 1} more: syn4seg check tells all)" if len(wrong) > 1 else ""
-        raise InputError(f"{wrong[0]}{more}")
+        raise InputError(listed(wrong))
 
 
 def check_device(name: str) -> None:

@@ -135,6 +135,7 @@ def _sentence(error: ValidationError) -> str:
     if first["type"] == "tuple_type":
         return f"{key}: got {first['input']!r}, expected a list such as [{first['input']}]"
     message = first["msg"].replace("Input should be a valid", "expected type").replace("Input should be", "expected")
+    message = message.removeprefix("Value error, ")
     return f"{key}: got {first['input']!r}, {message}"
 
 

@@ -20,7 +20,7 @@ from flows.runs import find_run, write_run
 from flows.settings import load_config
 from pipeline.config import Config
 from pipeline.datasets import DataFolder
-from pipeline.errors import InputError
+from pipeline.errors import InputError, listed
 
 
 def train_alone(config: Config, name: str, protocol: str, data: str | None, console: Console) -> Path:
@@ -65,7 +65,8 @@ def find_extra(config: Config, data: str) -> DataFolder:
     """Give the pictures of a finished run, or of a folder in VOC layout with dataset ids.
 
     Raises:
-        InputError: neither of them, a run of another fold or data set, or a folder with several lists.
+        InputError: neither of them, a run of another data set or fold or with other supports (shots, seed, protocol),
+            or a folder with several lists.
     """
     folder = Path(data)
     lists = sorted((folder / "ImageSets" / "Segmentation").glob("*.txt"))
@@ -87,6 +88,17 @@ def find_extra(config: Config, data: str) -> DataFolder:
             f"{found.name} is a run of {theirs.dataset} fold {theirs.fold}, this is {ours.dataset} fold {ours.fold}: "
             f"its pictures show other classes; add --set experiment.fold={theirs.fold} or choose another run"
         )
+    wrong = []
+    for key in ("shots", "seed", "protocol"):
+        its, own = getattr(theirs, key), getattr(ours, key)
+        if its != own:
+            add = f"--protocol {its}" if key == "protocol" else f"--set experiment.{key}={its}"
+            wrong.append(
+                f"{found.name} is a run with {key} {its}, this has {own}: its pictures were made from other supports, "
+                f"which may be scored here; add {add} or choose another run"
+            )
+    if wrong:
+        raise InputError(listed(wrong))
     if not (found / "dataset").exists():
         raise InputError(f"{found.name} made no synthetic pictures: choose a run of the whole chain")
     return DataFolder(found / "dataset", "train")

@@ -19,6 +19,7 @@ from flows.data import (
     words_id,
 )
 from flows.weights import weights_id
+from pipeline.classes import DATASETS
 from pipeline.config import Config, LoopSettings, Settings
 from pipeline.datasets import is_own
 from pipeline.generate import Order, plan_samples
@@ -176,6 +177,8 @@ def fss_step(config: Config, data: DataSets, backbone: str) -> Step:
     inputs = {"base": data["base"].content(), "split": _fold(config)}
     if experiment.fss.choose == "test":
         inputs["test"] = data["validation"].content()
+    if experiment.fss.choose == "base" and experiment.dataset not in DATASETS:
+        inputs["held_out"] = "pictures or classes"  # the known label maps are held out as they always were
     return Step("fss", experiment.model.name, {
         "version": FSS_VERSION, "settings": {**experiment.model.model_dump(), **settings}, "shots": experiment.shots,
         "weights": weights_id(backbone, "backbone"), "seed": experiment.seed, "inputs": inputs,

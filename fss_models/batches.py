@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -48,11 +49,14 @@ class TeacherBatches:
         size: pictures a step, 2 E.
         side: side of the pictures of a batch in pixels.
         seed: of every draw.
+        names: of all classes by split id, for errors.
     """
 
-    def __init__(self, base: Labelled, classes: int, size: int, side: int, seed: int) -> None:
+    def __init__(
+        self, base: Labelled, classes: int, size: int, side: int, seed: int, names: Sequence[str] = ()
+    ) -> None:
         self.base, self.side, self.seed, self.episodes = base, side, seed, max(size // 2, 1)
-        self.sampler = EpisodeSampler(base.counts, tuple(range(1, 1 + classes)), seed=seed)
+        self.sampler = EpisodeSampler(base.counts, tuple(range(1, 1 + classes)), seed=seed, names=names)
 
     def __call__(self, step: int) -> Batch:
         """Draw the batch of a step."""

@@ -41,6 +41,10 @@ class Labelled(Protocol):
         """Give a picture uint8 RGB (H, W, 3) and its labels uint8 (H, W)."""
         ...
 
+    def numbers(self) -> np.ndarray:
+        """Give for each item the number of its picture, int (N,); items of one picture have the same."""
+        ...
+
 
 class Arrays:
     """Labelled pictures in memory.
@@ -60,6 +64,10 @@ class Arrays:
 
     def __getitem__(self, index: int) -> tuple[Picture, LabelMap]:
         return self.pictures[index], self.labels[index]
+
+    def numbers(self) -> np.ndarray:
+        """Give the items' own numbers: each is a picture."""
+        return np.arange(len(self))
 
 
 class Columns:
@@ -159,6 +167,13 @@ class SplitPictures:
             _, (old, gone) = self._latest.popitem(last=False)
             self._bytes -= old.nbytes + gone.nbytes
         return picture, labels
+
+    def numbers(self) -> np.ndarray:
+        """Give the number of each item's picture; label maps are one picture each."""
+        if self.pictures.classes is None:
+            return np.arange(len(self))
+        known: dict[str, int] = {}
+        return np.array([known.setdefault(self.pictures.where(i)[0], len(known)) for i in range(len(self))], np.int64)
 
 
 @dataclass(frozen=True)

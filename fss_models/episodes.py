@@ -11,6 +11,7 @@ import numpy as np
 from fss_models.data import Labelled
 from fss_models.randomness import numpy_rng
 from pipeline.errors import InputError
+from pipeline.protocols import BASE_PIXELS
 from pipeline.types import LabelMap, Picture
 
 
@@ -34,22 +35,25 @@ class EpisodeSampler:
         seed: names the stream of episodes.
         first: "class" draws the class, then pictures of it, so that all classes are equally frequent; "picture" draws
             the query, then one of its classes, as the published FSS protocol does (systems.md 2).
+        names: of the labels by split id, for errors.
 
     Raises:
         InputError: a class has fewer than K + 1 pictures.
     """
 
     def __init__(
-        self, counts: np.ndarray, labels: Sequence[int], *, shots: int = 1, min_pixels: int = 60, seed: int = 0,
-        first: Literal["class", "picture"] = "class",
+        self, counts: np.ndarray, labels: Sequence[int], *, shots: int = 1, min_pixels: int = BASE_PIXELS,
+        seed: int = 0, first: Literal["class", "picture"] = "class", names: Sequence[str] = (),
     ) -> None:
         self.shots, self.seed, self.labels, self.first = shots, seed, tuple(labels), first
         self._pictures = {label: np.flatnonzero(counts[:, label] >= min_pixels) for label in labels}
         for label, found in self._pictures.items():
             if len(found) <= shots:
+                what = f"{names[label]!r} (id {label})" if names else f"label {label}"
+                advice = "leave the class out" if shots == 1 else "lower the number of shots"
                 raise InputError(
-                    f"label {label} has {len(found)} pictures of at least {min_pixels} pixels: "
-                    f"{shots}-shot episodes need {shots + 1}; add pictures or lower the number of shots"
+                    f"{what} is shown on at least {min_pixels} pixels by {len(found)} of the pictures, {shots}-shot "
+                    f"episodes need {shots + 1}: add pictures of it or {advice}"
                 )
         self._shown = counts[:, list(self.labels)] >= min_pixels
         self._queries = np.flatnonzero(self._shown.any(1))
@@ -85,6 +89,10 @@ class Subset:
 
     def __getitem__(self, index: int) -> tuple[Picture, LabelMap]:
         return self._data[self._places[index]]
+
+    def numbers(self) -> np.ndarray:
+        """Give the number of each item's picture in the whole set."""
+        return self._data.numbers()[self._places]
 
 
 def without_classes(data: Labelled, labels: Sequence[int]) -> Subset:

@@ -60,7 +60,8 @@ def evaluate_fss(
     per_seed = []
     for number, seed in enumerate(seeds):
         sampler = EpisodeSampler(
-            data.counts, labels, shots=shots, min_pixels=min_pixels, seed=seed, first="picture"
+            data.counts, labels, shots=shots, min_pixels=min_pixels, seed=seed, first="picture",
+            names=split.names,
         )
         scores = ForegroundScores()
         for start in range(0, episodes, batch):

@@ -211,9 +211,17 @@ class Matching(FssNetwork):
     Args:
         config: no options.
         backbone: given where several models share one.
+
+    Raises:
+        TypeError: options, of which it has none.
     """
 
     TEMPERATURE = 20.0
+
+    def __init__(self, config: FssConfig, backbone: Backbone) -> None:
+        super().__init__(config, backbone)
+        if config.options:
+            raise TypeError("it has none, add --set experiment.fss.options={}")
 
     def encode(self, levels: Levels, masks: Tensor) -> Code:
         """Give the two prototypes of supports, see `FssModel`."""

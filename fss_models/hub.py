@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from fss_models.backbones import Backbone
+from fss_models.networks import read_network
 from pipeline.errors import InputError, cause_of
 
 WEIGHTS, CONFIG, CARD, BACKBONE = "model.safetensors", "config.json", "README.md", "backbone"
@@ -55,6 +56,8 @@ class Pretrained:
         self.save(folder)  # type: ignore[attr-defined]
         source = Path(self.backbone.source)
         files = [f for f in source.glob("*") if f.suffix in (".json", ".safetensors")] if source.is_dir() else [source]
+        if source.is_dir() and not any(f.suffix == ".safetensors" for f in files):
+            read_network(source)[0].save_pretrained(folder / BACKBONE)  # its weights are a .bin, which is not copied
         for file in files:
             if file.is_file():
                 (folder / BACKBONE).mkdir(exist_ok=True)

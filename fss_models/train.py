@@ -92,6 +92,7 @@ def train_teacher(
     backbone: Backbone | None = None,
     adapt: bool = True,
     side: int = 0,
+    names: Sequence[str] = (),
 ) -> GfssModel:
     """Train base learner and decoder on base pictures, then give the base learner novel outputs from the supports.
 
@@ -106,13 +107,17 @@ def train_teacher(
         adapt: false leaves the second phase out; the features have then never seen a support, which is what
             `evaluate.prototype_matching` should stand on.
         side: of the squares that the model sees, in pixels; 0: as high as the first picture.
+        names: of all classes by split id, for errors.
+
+    Raises:
+        InputError: fewer than two pictures of a base class.
     """
     place = place or Place()
     first, second = settings.base_steps, max(settings.base_steps // 3, 1) if adapt else 0
     model = build_model(config, backbone).to(place.device)
     seen = side or base[0][0].shape[0]
     # 1. Base classes.
-    batches = TeacherBatches(base, config.base, settings.batch, seen, seed)
+    batches = TeacherBatches(base, config.base, settings.batch, seen, seed, names)
     _run(Step(model, "teacher"), batches, first, settings.lr, settings, seed, place.part(0, first + second))
     fit_on_held_out(model, base, len(supports), seed, side)
     # 2. Novel classes from their supports.

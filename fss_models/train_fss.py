@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from pipeline.config import FssSettings
 from pipeline.errors import InputError
 
 HELD_OUT = 8
-"""One in so many base pictures is left out of training, for the choice of the weights."""
+"""One in so many base pictures, or base classes, is left out of training, for the choice of the weights."""
 
 
 class FssBatches:
@@ -105,7 +105,10 @@ def train_fss(
     if config.options.get("base"):  # IIR's ensemble stands on the base learner that was prepared with the backbone
         read_base_learner(model.decoder.ensemble, model.backbone.source)
     enough = kept.counts >= settings.min_pixels
-    held = np.arange(len(kept)) % HELD_OUT == 0 if settings.choose == "base" else np.zeros(len(kept), bool)
+    judged: tuple[int, ...]
+    held, judged = np.zeros(len(kept), bool), ()
+    if settings.choose == "base":
+        held, judged = held_out(kept, split.base_ids, settings.min_pixels, config.shots)
     train = Subset(kept, np.flatnonzero(~held))
     # a set such as a part of COCO may lack a base class; what it has too little of is no class to train on
     labels = tuple(k for k in split.base_ids if train.counts.shape[0] and enough[~held, k].sum() > config.shots)
@@ -114,7 +117,11 @@ def train_fss(
             f"no base class has more than {config.shots} pictures of at least {settings.min_pixels} pixels: "
             "lower experiment.fss.min_pixels or add pictures"
         )
-    score = _score_of(model, split, settings, seed, Subset(kept, np.flatnonzero(held)), test)
+    if settings.choose == "test" and test is not None:
+        shown = (test.counts >= settings.min_pixels).sum(0)
+        judged = tuple(k for k in split.novel_ids if shown[k] > config.shots)
+    looked_at = test if settings.choose == "test" else Subset(kept, np.flatnonzero(held))
+    score = _score_of(model, split, settings, seed, looked_at, judged)
     choice = Choice(settings.choose_every, score) if score else None
     train_steps(
         FssStep(model), model, FssBatches(train, labels, settings, config.shots, side, seed), settings.steps,
@@ -123,19 +130,41 @@ def train_fss(
     return model.eval()
 
 
+def held_out(
+    data: Labelled, labels: Sequence[int], min_pixels: int, shots: int
+) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Choose what training leaves out, so that the weights can be chosen on it.
+
+    One in eight pictures, with all items of it. Where that leaves fewer than half of the classes enough pictures for an
+    episode, one in eight classes instead (of eight or more), with every picture that shows one of them.
+
+    Args:
+        data: N items that show no novel class.
+        labels: split ids of the base classes.
+        min_pixels: an item counts for a class from so many on.
+        shots: K.
+
+    Returns:
+        Whether an item is held out, bool (N,), and the classes that episodes of the held-out ones are about.
+    """
+    numbers, enough = np.unique(data.numbers(), return_inverse=True)[1], data.counts >= min_pixels
+    held = numbers % HELD_OUT == 0
+    usable = [k for k in labels if enough[:, k].sum() > shots]
+    shown = [k for k in usable if enough[held, k].sum() > shots]
+    if 2 * len(shown) < len(usable) and len(usable) >= HELD_OUT:
+        shown = usable[::HELD_OUT]
+        held = np.isin(numbers, numbers[data.counts[:, shown].any(1)])
+    return held, tuple(shown)
+
+
 def _score_of(
-    model: Any, split: ClassSplit, settings: FssSettings, seed: int, held: Labelled, test: Labelled | None
+    model: Any, split: ClassSplit, settings: FssSettings, seed: int, data: Labelled | None, labels: tuple[int, ...]
 ) -> Callable[[], float] | None:
     """Give what the kept weights are chosen by, on 1..K-shot episodes as in training."""
     if settings.choose == "none":
         return None
-    data, labels = held, tuple(split.base_ids)
-    if settings.choose == "test":
-        if test is None:
-            raise InputError("experiment.fss.choose is test but no test pictures were given")
-        data, labels = test, tuple(split.novel_ids)
-    pictures = (data.counts >= settings.min_pixels).sum(0)
-    labels = tuple(k for k in labels if pictures[k] > model.config.shots)
+    if data is None:
+        raise InputError("experiment.fss.choose is test but no test pictures were given")
     if not labels:
         raise InputError(
             f"no class has more than {model.config.shots} pictures among the {len(data)} that the weights are to be "

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+SMALLEST = 16
+"""Pixels of the smallest square that a network is shown: less is no picture to its backbone."""
+
+
+def _square(side: int) -> int:
+    if 0 < side < SMALLEST:
+        raise ValueError(f"expected 0 or from {SMALLEST} on")
+    return side
+
+
+def _range(scale: tuple[float, float]) -> tuple[float, float]:
+    if not 0 < scale[0] <= scale[1]:
+        raise ValueError("expected a least and a greatest number above 0, such as [0.9, 1.1]")
+    return scale
+
+
+Side = Annotated[int, AfterValidator(_square)]
 
 
 class Settings(BaseModel):
@@ -100,7 +118,7 @@ class TrainSettings(LoopSettings):
     final_steps: int = Field(200, ge=1, description="steps of the final model, with or without synthetic data")
     batch: int = Field(8, ge=1, description="pictures a step")
     lr: float = Field(1e-2, gt=0, description="peak learning rate")
-    side: int = Field(
+    side: Side = Field(
         0, ge=0, le=4096, description="side of the squares in pixels; 0: as published, 417 or 473 (see protocols); "
         "own classes: their pictures' longest side, at most 640; picto: as drawn"
     )
@@ -113,7 +131,7 @@ class PrepareSettings(Settings):
 
     steps: int = Field(600, ge=2, description="of both phases together; published: 200 epochs on PASCAL, 20 on COCO")
     batch: int = Field(8, ge=2, description="pictures a step; published: 64 on PASCAL, 16 on COCO")
-    side: int = Field(0, ge=0, le=4096, description="of the squares in pixels, published: 473, 641; 0: as pictures are")
+    side: Side = Field(0, ge=0, le=4096, description="of the squares, pixels, published: 473, 641; 0: as pictures are")
     first: float = Field(0.5, ge=0, le=1, description="share of the steps for the first phase; 0 distils alone")
     lr: float = Field(2.5e-4, gt=0, description="peak rate of AdamW")
     weight_decay: float = Field(1e-4, ge=0, description="of AdamW")
@@ -134,10 +152,12 @@ class FssSettings(LoopSettings):
     steps: int = Field(400, ge=1, description="training steps")
     batch: int = Field(8, ge=1, description="episodes a batch")
     lr: float = Field(1e-2, gt=0, description="peak learning rate")
-    side: int = Field(0, ge=0, description="side of the squares in pixels, published: 473, 641; 0: as the pictures are")
+    side: Side = Field(0, ge=0, description="side of the squares, pixels, published: 473, 641; 0: as the pictures are")
     stride: Literal[8, 16, 32] = Field(8, description="output stride of the backbone; published: 32, not dilated")
     augment: Literal["mild", "recipe", "photometric", "none"] = Field("mild", description="see fss_models.augment")
-    scale: tuple[float, float] = Field((0.9, 1.1), description="enlargement of recipe; COCO: 0.8 to 1.25")
+    scale: Annotated[tuple[float, float], AfterValidator(_range)] = Field(
+        (0.9, 1.1), description="enlargement of recipe; COCO: 0.8 to 1.25"
+    )
     min_pixels: int = Field(60, ge=1, description="a picture counts for a class from so many on; published: 2048")
     choose: Literal["base", "test", "none"] = Field(
         "base", description="the kept weights are best on episodes of base classes, on pictures left out of training; "

@@ -12,6 +12,9 @@ from typing import Any, Literal
 MIN_SHARE = 0.04
 """A support of small pictures, such as picto's, shows its class on at least this share (ours)."""
 
+BASE_PIXELS, BASE_PICTURES = 60, 2
+"""A base class is learnt from episodes of two pictures, which show it on at least so many pixels (ours)."""
+
 
 @dataclass(frozen=True)
 class GfssProtocol:

@@ -134,8 +134,7 @@ def own_vocabulary(dataset: str, names: Sequence[str], words: Mapping[str, Any])
         InputError: a group, class or attribute is unknown, or of the wrong form.
     """
     raw = _raw("any")
-    if unknown := [key for key in words if key not in raw]:
-        raise InputError(f"unknown words {unknown[0]!r}: known are {', '.join(raw)}")
+    wrong = [f"unknown words {key!r}: known are {', '.join(raw)}" for key in words if key not in raw]
     if "templates" in words:
         raw |= {"attributes": {}, "forbidden": []}
     given = dict(words)
@@ -145,20 +144,26 @@ def own_vocabulary(dataset: str, names: Sequence[str], words: Mapping[str, Any])
         own = given.pop("classes", None) or {}
         raw |= {**given, "classes": {name: own.get(name) or {} for name in names}}
         for name, entry in own.items():
-            _check_words(name, entry, names, raw["attributes"])
+            wrong += _wrong_words(name, entry, names, raw["attributes"])
     except (TypeError, AttributeError) as error:
         raise InputError(f"the words are not of the expected form ({error}): compare them with picto.yaml") from error
+    if wrong:
+        raise InputError("; ".join(wrong))
     return _vocabulary(dataset, raw, "the words")
 
 
-def _check_words(name: str, entry: Mapping[str, Any], names: Sequence[str], attributes: Mapping[str, Any]) -> None:
+def _wrong_words(
+    name: str, entry: Mapping[str, Any], names: Sequence[str], attributes: Mapping[str, Any]
+) -> list[str]:
+    wrong = []
     known = [*attributes, "one", "many", "also"]
     for what, found, expected in [("class", [name], list(names)), (f"words of {name!r}:", [*entry], known)]:
         for key in found:
             if key not in expected:
                 near = difflib.get_close_matches(key, expected, 1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise InputError(f"unknown {what} {key!r}: expected one of {', '.join(expected)}{hint}")
+                wrong.append(f"unknown {what} {key!r}: expected one of {', '.join(expected)}{hint}")
+    return wrong
 
 
 def _raw(dataset: str) -> dict[str, Any]:

@@ -17,14 +17,17 @@ from typing import Any
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 from pydantic import Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from pipeline.classes import IGNORE, ClassSplit
 from pipeline.config import Settings
 from pipeline.datasets.pictures import FilePictures, Row, count_pixels
-from pipeline.errors import InputError, cause_of
+from pipeline.errors import InputError, cause_of, listed
 from pipeline.hashing import hash_json
 from pipeline.images import read_labels
+from pipeline.protocols import BASE_PICTURES, BASE_PIXELS
 from pipeline.types import LabelMap
 from prompts.vocabulary import Vocabulary, own_vocabulary
 
@@ -85,12 +88,14 @@ class Own:
         try:
             found = OwnFile.model_validate(raw)
         except ValidationError as error:
-            raise InputError(f"{self.path}: {_sentence(error)}") from error
+            raise InputError(listed([f"{self.path}: {_sentence(one)}" for one in error.errors()])) from error
         names = [*found.base.classes, *found.novel]
         odd = [n for n in names if n == "background" or names.count(n) > 1 or not n.isprintable() or n != n.strip()]
-        if odd or len(names) >= IGNORE:
-            what = f"the class name {odd[0]!r}" if odd else f"{len(names)} classes"
-            raise InputError(f"{self.path}: {what} cannot be used: expected at most 254 different names")
+        what = [f"the class name {n!r}" for n in dict.fromkeys(odd)]
+        what += [f"{len(names)} classes"] * (len(names) >= IGNORE)
+        if what:
+            expected = "cannot be used: expected at most 254 different names"
+            raise InputError(listed([f"{self.path}: {w} {expected}" for w in what]))
         return found
 
     @property
@@ -151,21 +156,33 @@ class Own:
         """Tell everything that is wrong, one sentence each, before any work; nothing if all is well."""
         try:
             split = self.split(0)
-            self.vocabulary()
         except InputError as error:
             yield str(error)
             return
+        try:
+            self.vocabulary()
+        except InputError as error:
+            yield str(error)
         for purpose in self.purposes:
             wrong: list[str] = []
             pictures = self._pictures(purpose, wrong)
             counts = count_pixels(pictures, split, self.cache, wrong.append, decode=True) if pictures.rows else None
             yield from wrong
             if counts is not None and purpose == "base" and not wrong:
-                for label, name in enumerate(self.file.base.classes, start=1):
-                    if not counts[:, label].any():
-                        yield f"no base mask shows {name!r} (id {label}): add a picture of it, or leave the class out"
+                yield from self._few_base(counts)
             if purpose == "support":
                 yield from self._few_supports(pictures, shots)
+
+    def _few_base(self, counts: NDArray[np.int64]) -> Iterator[str]:
+        for label, name in enumerate(self.file.base.classes, start=1):
+            found, advice = int((counts[:, label] >= BASE_PIXELS).sum()), "or leave the class out"
+            if not counts[:, label].any():
+                yield f"no base mask shows {name!r} (id {label}): add pictures of it, {advice}"
+            elif found < BASE_PICTURES:
+                yield (
+                    f"{name!r} (id {label}) is shown on at least {BASE_PIXELS} pixels by {found} base picture"
+                    f"{'s' * (found != 1)}, training needs {BASE_PICTURES}: add pictures of it, {advice}"
+                )
 
     def _few_supports(self, pictures: FilePictures, shots: int) -> Iterator[str]:
         labels = [row.label for row in pictures.rows]
@@ -192,10 +209,12 @@ class Own:
 
     def _rows(self, group: Group, label: int, prefix: str, wrong: list[str]) -> list[Row]:
         pictures, masks = self._folder(group.pictures), self._folder(group.masks)
-        missing = [folder for folder in (pictures, masks) if not folder.is_dir()]
+        missing = [folder for folder in dict.fromkeys((pictures, masks)) if not folder.is_dir()]
+        hint = f"does not exist: paths in {self.path} are relative to that file"
+        wrong += [f"the folder {folder} {hint}" for folder in missing]
         if missing:
-            wrong.append(f"the folder {missing[0]} does not exist: paths in {self.path} are relative to that file")
             return []
+        before = len(wrong)
         rows: dict[str, Row] = {}
         for path in sorted(pictures.iterdir()):
             if path.suffix.lower() not in _ENDINGS or (pictures == masks and path.suffix == ".png"):
@@ -207,7 +226,7 @@ class Own:
                 wrong.append(f"the picture {path} has no mask: expected {mask}")
             else:
                 rows[path.stem] = Row(prefix + path.stem, self._relative(path), self._relative(mask), label)
-        if not rows and not wrong:
+        if not rows and len(wrong) == before:
             wrong.append(f"the folder {pictures} holds no pictures: expected files ending in {', '.join(_ENDINGS)}")
         return list(rows.values())
 
@@ -240,16 +259,15 @@ def _read_support(path: Path) -> LabelMap:
     return np.where(labels == shown[0], np.uint8(1), labels)
 
 
-def _sentence(error: ValidationError) -> str:
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
+def _sentence(error: ErrorDetails) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
         known = [*OwnFile.model_fields, *Base.model_fields]
-        near = difflib.get_close_matches(str(first["loc"][-1]), known, 1)
+        near = difflib.get_close_matches(str(error["loc"][-1]), known, 1)
         return f"unknown key {key!r}" + (f": did you mean {near[0]!r}?" if near else f": known are {', '.join(known)}")
-    if first["type"] == "missing":
+    if error["type"] == "missing":
         return f"{key} is missing: see docs/own_data.md"
-    return f"{key or 'the file'}: {first['msg']}, got {_shortened(first['input'])}"
+    return f"{key or 'the file'}: {error['msg']}, got {_shortened(error['input'])}"
 
 
 def _shortened(value: object) -> str:

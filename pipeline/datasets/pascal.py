@@ -22,11 +22,9 @@ PUBLISHED = {"train": 1464, "train_sbd": 5953, "train_aug": 10582, "val": 1449}
 
 _LISTS = "ImageSets/Segmentation"
 _MASKS = ("SegmentationClassAug/{}.png", "SegmentationClass/{}.png")
-_PURPOSES = {
-    "base": ("train_aug", "train"), "support": ("train_aug", "train"), "validation": ("val",),
-    "train_sbd": ("train_sbd", "train_aug", "train"), "train_aug": ("train_aug", "train"),
-}  # fmt: skip
-"""Purpose, or list -> lists of which the first one that is there counts."""
+_PURPOSES = {"base": "train_aug", "support": "train_aug", "validation": "val"}
+"""Purpose -> list."""
+_WITH_SBD = ("train_sbd", "train_aug")
 
 
 def voc_folder(root: Path, subset: str) -> FilePictures:
@@ -92,13 +90,30 @@ class Pascal:
         Raises:
             InputError: the data set is not there.
         """
-        subset = next((n for n in _PURPOSES.get(purpose, (purpose,)) if self._has(n)), None)
-        if subset is None:
+        return FilePictures(self.data, [self._row(id_) for id_ in self.ids(self.list_of(purpose))], _read_mask)
+
+    def list_of(self, purpose: str) -> str:
+        """Name the list that serves a purpose or list: its own, or ``train`` where there is none with pictures of SBD.
+
+        Raises:
+            InputError: there is no list for it, or only another one with pictures of SBD.
+        """
+        wanted = _PURPOSES.get(purpose, purpose)
+        there = [name for name in (wanted, *_WITH_SBD, "train") if self._has(name)]
+        if wanted in there:
+            return wanted
+        if wanted not in _WITH_SBD or not there:
             raise InputError(
-                f"no PASCAL VOC 2012 in {self.voc} (looked for {_LISTS}/{_PURPOSES.get(purpose, (purpose,))[0]}.txt): "
+                f"no PASCAL VOC 2012 in {self.voc} (looked for {_LISTS}/{wanted}.txt): "
                 f"get {self.where}, or name the parent folder by --set execution.data=FOLDER"
             )
-        return FilePictures(self.data, [self._row(id_) for id_ in self.ids(subset)], _read_mask)
+        if there[0] != "train":
+            raise InputError(
+                f"{self.voc / _LISTS} has the list {there[0]} ({PUBLISHED[there[0]]:,} pictures) but not {wanted} "
+                f"({PUBLISHED[wanted]:,}), and they are not alike: get train.txt and val.txt of SBD (benchmark.tgz) "
+                f"as {self.data / 'SBD'}, from which it is put together, or write {wanted}.txt"
+            )
+        return "train"
 
     def ids(self, subset: str) -> list[str]:
         """Give the names of a list: from its file, or put together from the lists of VOC and SBD.
@@ -107,7 +122,7 @@ class Pascal:
             InputError: a list is missing.
         """
         path = self.voc / _LISTS / f"{subset}.txt"
-        if path.exists() or subset not in ("train_aug", "train_sbd"):
+        if path.exists() or subset not in _WITH_SBD:
             return lines_of(path, f"get {self.where}")
         parts = [lines_of(self.voc / _LISTS / "train.txt", f"get {self.where}")]
         for name in ("train", "val") if subset == "train_aug" else ("train",):
@@ -116,7 +131,7 @@ class Pascal:
         return sorted({id_ for part in parts for id_ in part} - held)
 
     def _has(self, subset: str) -> bool:
-        derived = subset in ("train_aug", "train_sbd") and (self.data / "SBD" / "train.txt").exists()
+        derived = subset in _WITH_SBD and (self.data / "SBD" / "train.txt").exists()
         return derived or (self.voc / _LISTS / f"{subset}.txt").exists()
 
     def _row(self, id_: str) -> Row:

@@ -143,6 +143,13 @@ def two_values(garden):
     write_labels(garden / "garden/new/snail/masks/b.png", labels)
 
 
+def few_pixels(garden):
+    labels = np.zeros((64, 64), np.uint8)
+    labels[0, :59] = 4
+    for name in ("03", "04"):
+        write_labels(garden / f"garden/base/masks/{name}.png", labels)
+
+
 WRONG = {
     "missing mask": (lambda g: (g / "garden/base/masks/03.png").unlink(), r"03\.jpg has no mask: expected .*03\.png"),
     "missing support mask": (lambda g: (g / "garden/new/snail/masks/a.png").unlink(), r"a\.jpg has no mask"),
@@ -157,6 +164,14 @@ WRONG = {
     "two of a name": (lambda g: write_picture(g / "garden/base/pictures/03.png", np.zeros((64, 64, 3), np.uint8)),
                       "two pictures named 03"),
     "class never shown": (edit(lambda raw: raw["base"]["classes"].append("boat")), "no base mask shows 'boat'"),
+    "class in one picture": (
+        lambda g: (edit(lambda raw: raw["base"]["classes"].append("boat"))(g), mask("base/masks/03.png", 4)(g)),
+        r"'boat' \(id 4\) is shown on at least 60 pixels by 1 base picture, training needs 2",
+    ),
+    "class too small": (
+        lambda g: (edit(lambda raw: raw["base"]["classes"].append("boat"))(g), few_pixels(g)),
+        "'boat' .* by 0 base pictures, training needs 2",
+    ),
     "few supports": (lambda g: [(g / f"garden/new/snail/{p}").unlink() for p in ("pictures/b.jpg", "masks/b.png")],
                      "'snail' has 1 support pictures .*experiment.shots is 2"),
     "words of another class": (edit(lambda raw: raw["prompts"]["classes"].update(snale={})), "did you mean 'snail'"),
@@ -194,6 +209,26 @@ def test_check_lists_everything_that_is_wrong(garden, overrides, monkeypatch):
     assert len(found) == 3
 
 
+def test_everything_that_is_wrong_is_told_in_one_go(garden, overrides, monkeypatch, call):
+    """Wrong words hide no missing folder, nor one folder another; `run` lists twenty things and counts the others."""
+    monkeypatch.chdir(garden)
+    edit(lambda raw: raw["prompts"]["classes"].update(snale={}, mushrom={}))(garden)
+    edit(lambda raw: raw["novel"].update(snail={"pictures": "here", "masks": "there"}))(garden)
+    for name in ("a", "b"):
+        (garden / f"garden/new/mushroom/pictures/{name}.jpg").unlink()
+    found = check_data(load_config(None, overrides))
+    for words in ("'snale'.*'mushrom'", "folder .*/here does", "folder .*there does", "mushroom/pictures holds no"):
+        assert len([row for row in found if re.search(words, row)]) == 1
+    assert len(found) == 4
+    for path in (garden / "garden/base/masks").glob("*.png"):
+        path.unlink()
+    code, _, complaint = call("run", *(part for o in overrides for part in ("--set", o)))
+    lines = complaint.splitlines()
+    assert (code, len(lines)) == (2, 22)
+    assert lines[0] == "syn4seg: 22 things are wrong:"
+    assert lines[-1] == "- ... and 2 more"
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -213,6 +248,20 @@ def test_a_wrong_yaml_is_one_sentence(garden, overrides, monkeypatch, change, se
     with pytest.raises(InputError, match=re.escape(sentence)) as error:
         load_config(None, overrides)
     assert "\n" not in str(error.value)
+
+
+def test_every_mistake_of_the_yaml_is_told(garden, overrides, monkeypatch):
+    """Three mistakes in the YAML are three lines; so are two names that cannot be used."""
+    monkeypatch.chdir(garden)
+    edit(lambda raw: (raw.update(name="../up", clases=[]), raw["base"].pop("masks")))(garden)
+    with pytest.raises(InputError, match="3 things are wrong") as error:
+        load_config(None, overrides)
+    for sentence in ("name: ", "unknown key 'clases'", "base.masks is missing"):
+        assert f"garden.yaml: {sentence}" in str(error.value)
+    changes = {"name": "garden", "base": {"pictures": "p", "masks": "m", "classes": ["snail", "background"]}}
+    edit(lambda raw: (raw.update(changes), raw.pop("clases")))(garden)
+    with pytest.raises(InputError, match=r"(?s)2 things are wrong.*'snail'.*'background'"):
+        load_config(None, overrides)
 
 
 def test_counts_are_kept_and_follow_the_files(garden, overrides, monkeypatch):

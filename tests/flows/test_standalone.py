@@ -9,7 +9,17 @@ import torch
 from safetensors.torch import load_file
 
 from flows.console import print_scores
-from flows.data import choose_supports, prepare_data, read_supports, scored_places, side_of, split_of
+from flows.data import (
+    choose_supports,
+    labelled,
+    note_on_lists,
+    prepare_data,
+    read_supports,
+    scored_places,
+    side_of,
+    split_of,
+)
+from flows.learning import base_pictures
 from flows.predict import read_shown
 from flows.results import tables
 from flows.settings import load_config
@@ -279,6 +289,7 @@ def test_data_sets_to_test_on(call, output, trained, targets, monkeypatch, argum
         (["train", "--data", "nothing"], "no run 'nothing'"),
         (["train", "--protocol", "fss", "--set", "experiment.fss.precision=fp16"], "fp16"),
         (["train", "--protocol", "fss", "--set", "experiment.fss.options.widht=3"], "does not take the options"),
+        (["train", "--protocol", "fss", "--model", "matching"], "matching does not take the options {'dim'"),
         (["evaluate", "--protocol", "gfss-diam"], "was trained under fss"),
         (["evaluate", "--model", "matching"], "holds iir, not matching"),
         (["evaluate", "--resolution", "networ"], "did you mean 'network'?"),
@@ -376,7 +387,7 @@ def test_gfss_tables_follow_their_convention(tmp_path):
 def pascal(tmp_path):
     """Write a made VOC 2012: 24 training and 24 validation pictures of 200 x 200, some with a second novel class."""
     root = tmp_path / "data" / "VOC2012"
-    lists = {"train_aug": [], "train": [], "val": []}
+    lists = {"train_aug": [], "val": []}
     for number in range(48):
         name, labels = f"p{number:02d}", np.zeros((260, 260), np.uint8)
         labels[20:160, 20:160] = 1 + number % 5
@@ -386,7 +397,7 @@ def pascal(tmp_path):
         write_picture(root / "JPEGImages" / f"{name}.jpg", np.full((260, 260, 3), number, np.uint8))
         write_labels(root / "SegmentationClassAug" / f"{name}.png", labels)
         lists["val" if number % 2 else "train_aug"].append(name)
-    lists["train"] = lists["train_aug"][::2]
+    lists["train_sbd"], lists["train"] = lists["train_aug"][::2], lists["train_aug"][:3]
     for name, ids in lists.items():
         path = root / "ImageSets" / "Segmentation" / f"{name}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -424,6 +435,23 @@ def test_supports_of_capl_keep_base_labels(pascal):
         assert np.array_equal(support.labels[0] == label, support.masks[0])
 
 
+def test_each_protocol_has_its_own_base_list(pascal, call, tmp_path):
+    """gfss-diam trains on train_sbd and gfss-capl on train_aug; with VOC's list alone `check` and the run say so."""
+    lists = tmp_path / "data/VOC2012/ImageSets/Segmentation"
+    for protocol, name in (("gfss-diam", "train_sbd"), ("gfss-capl", "train_aug")):
+        config = load_config(None, [*pascal, f"experiment.protocol={protocol}"])
+        ids = (lists / f"{name}.txt").read_text().split()
+        assert list(prepare_data(config)["base"].pictures.ids) == ids
+        assert note_on_lists(config) is None
+    (lists / "train_sbd.txt").unlink()
+    assert "but not train_sbd (5,953)" in call("check", *sets_of(pascal), "--json")[1]
+    (lists / "train_aug.txt").unlink()
+    said = "are those of PASCAL's list train (1,464) and not of train_sbd (5,953)"
+    assert said in call("check", *sets_of(pascal), "--json")[1]
+    sets = sets_of([*TINY, *pascal, "experiment.fss.options={}"])
+    assert said in " ".join(call("train", "--protocol", "fss", "--model", "matching", *sets)[2].split())
+
+
 def test_published_sides_are_no_part_of_fingerprints(pascal):
     """Unless a side is set, shards of published data sets are named by the protocol alone, and it decides the side."""
     config = load_config(None, pascal)
@@ -449,6 +477,7 @@ def test_every_row_of_the_table_of_conventions():
     assert (DIAM.resolution, CAPL.resolution) == ("network", "original")
     assert (DIAM.base_key, CAPL.base_key) == ("base_miou", "base_miou_with_background")
     assert (DIAM.aggregate, CAPL.aggregate) == ("mean", "total")
+    assert (DIAM.pascal_base, CAPL.pascal_base) == ("train_sbd", "train_aug")
     assert (DIAM.drop_novel, CAPL.drop_novel) == (False, True)
     assert (DIAM.base_labels, CAPL.base_labels) == (False, True)
     assert (DIAM.hide_supports, CAPL.hide_supports) == (True, False)
@@ -462,6 +491,28 @@ def test_every_row_of_the_table_of_conventions():
     scores["total_miou"] = 0.5
     assert DIAM.reported(scores) == {"base": 0.5, "novel": 0.2, "mean": 0.35}
     assert CAPL.reported(scores) == {"base": 0.6, "novel": 0.2, "total": 0.5}
+
+
+def test_base_pictures_of_both_conventions(output):
+    """gfss-diam keeps every base picture, novel things as background; gfss-capl leaves out those that show one."""
+    config = load_config(None, [*TINY[:2], f"execution.output={output}"])
+    data, split = prepare_data(config), split_of(config)
+    whole = labelled(config, data["base"])
+    shows = whole.counts[:, list(split.novel_ids)].any(1)
+    assert 0 < shows.sum() < len(whole)
+    kept = base_pictures(config, data)
+    assert len(kept) == len(whole)
+    first = int(np.flatnonzero(shows)[0])
+    truth, seen = whole[first][1], kept[first][1]
+    novel = np.isin(truth, split.novel_ids)
+    assert novel.any()
+    assert not seen[novel].any()
+    assert np.array_equal(seen[~novel], truth[~novel])
+    capl = load_config(None, [*TINY[:2], f"execution.output={output}", "experiment.protocol=gfss-capl"])
+    kept, places = base_pictures(capl, data), np.flatnonzero(~shows)
+    assert len(kept) == len(places)
+    assert not kept.counts[:, list(split.novel_ids)].any()
+    assert all(np.array_equal(kept[i][1], whole[int(place)][1]) for i, place in enumerate(places[:20]))
 
 
 def test_pictures_to_train_on_too(tmp_path, output, trained):
@@ -480,3 +531,21 @@ def test_pictures_to_train_on_too(tmp_path, output, trained):
     other = load_config(None, [f"execution.output={output}", "experiment.fold=2"])
     with pytest.raises(InputError, match="is a run of picto fold 0, this is picto fold 2"):
         find_extra(other, "latest")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "add"),
+    [
+        ("shots", 2, "--set experiment.shots=1"), ("seed", 1, "--set experiment.seed=0"),
+        ("protocol", "gfss-capl", "--protocol gfss-diam"),
+    ],
+)  # fmt: skip
+def test_pictures_made_from_other_supports(call, output, trained, key, value, add):
+    """A run with other shots, another seed or protocol had other supports, which may be scored: that is refused."""
+    protocol = ["--protocol", value] if key == "protocol" else ["--set", f"experiment.{key}={value}"]
+    sets = ["--set", "experiment.base_pictures=200", "--set", "experiment.validation_pictures=100"]
+    code, _, complaint = call("train", "--data", "latest", "--output", output, *sets, *protocol)
+    assert code == 2
+    assert f"is a run with {key} {1 if key == 'shots' else 0 if key == 'seed' else 'gfss-diam'}, this has" in complaint
+    assert complaint.rstrip().endswith(f"add {add} or choose another run")
+    assert complaint.count("\n") == 1

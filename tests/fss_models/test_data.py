@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -5,10 +7,11 @@ from PIL import Image
 
 from fss_models.batches import FinalBatches, TeacherBatches
 from fss_models.data import MILD, STRONG, Arrays, Columns, SplitPictures, lay_over, vary
-from fss_models.episodes import EpisodeSampler
+from fss_models.episodes import EpisodeSampler, Subset
 from fss_models.randomness import numpy_rng
 from pipeline.classes import ClassSplit
 from pipeline.datasets.pascal import voc_folder
+from pipeline.datasets.pictures import FilePictures, Row
 from pipeline.errors import InputError
 
 
@@ -116,9 +119,11 @@ def test_episodes_are_reproducible_and_sound(base_set):
 
 
 def test_too_few_pictures_for_an_episode(base_set):
-    """A class with too few pictures is told before training."""
-    with pytest.raises(InputError, match="label 1 has 6 pictures"):
+    """A class with too few pictures is told before training, by its name where that is known, with what would help."""
+    with pytest.raises(InputError, match=r"label 1 is shown .* by 6 of the pictures, .* lower the number of shots"):
         EpisodeSampler(base_set.counts, (1,), shots=6)
+    with pytest.raises(InputError, match=r"'cup' \(id 1\) is shown .* by 1 of .*: add pictures of it or leave"):
+        TeacherBatches(Subset(base_set, range(4)), 4, 4, 32, 0, ("background", "cup", "b", "c", "d"))
 
 
 def test_teacher_episodes_show_their_class(base_set):
@@ -176,6 +181,17 @@ def test_hidden_labels_are_counted_as_background():
     for index in range(3):
         assert (np.bincount(data[index][1].ravel(), minlength=21) == data.counts[index]).all()
     assert data.counts[:, 0].tolist() == [16, 16, 16], "the dataset ids 1 and 2 are novel in fold 0"
+
+
+def test_items_know_their_picture():
+    """Items of one picture have one number, also in a part of the set; label maps are a picture each."""
+    rows = [Row("a/1", "a.jpg", "a1.png", 1), Row("b/1", "b.jpg", "b1.png", 1), Row("a/2", "a.jpg", "a2.png", 2)]
+    data = SplitPictures.__new__(SplitPictures)
+    data.pictures, data.counts = FilePictures(Path(), rows), np.zeros((3, 3))
+    assert data.numbers().tolist() == [0, 1, 0]
+    assert Subset(data, [2, 1]).numbers().tolist() == [0, 1]
+    data.pictures = FilePictures(Path(), [Row(r.id, r.picture, r.mask) for r in rows])
+    assert data.numbers().tolist() == [0, 1, 2]
 
 
 def test_columns_answer_as_the_table_would():

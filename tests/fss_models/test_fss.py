@@ -1,10 +1,13 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from fss_models.augment import augment, fit, photometric, unfit
-from fss_models.backbones import Levels
-from fss_models.data import Arrays
+from fss_models.backbones import Backbone, Levels
+from fss_models.data import Arrays, Columns
 from fss_models.encoded import Encoded
 from fss_models.episodes import EpisodeSampler, Subset, without_classes
 from fss_models.evaluate_fss import evaluate_fss, fitted_batch
@@ -12,7 +15,7 @@ from fss_models.fss import FSS_MODELS, FssConfig, FssNetwork, build_fss_model, t
 from fss_models.layers import resize
 from fss_models.multiscale import VIEWS, predict_multiscale
 from fss_models.randomness import numpy_rng
-from fss_models.train_fss import FssBatches, train_fss
+from fss_models.train_fss import FssBatches, held_out, train_fss
 from fss_models.trainer import Place
 from pipeline.classes import ClassSplit
 from pipeline.config import FssSettings
@@ -79,6 +82,21 @@ def test_gradient_reaches_the_model_and_not_the_backbone(network, base_set):
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
     assert network.backbone.weights_id == before
     assert not network.backbone.training
+
+
+def test_a_backbone_of_pickled_weights_is_saved_too(backbone_folder, tmp_path):
+    """A backbone whose weights are a .bin lies in the saved folder as safetensors, with the same weights."""
+    old = tmp_path / "old"
+    shutil.copytree(backbone_folder, old)
+    torch.save(load_file(old / "model.safetensors"), old / "pytorch_model.bin")
+    (old / "model.safetensors").unlink()
+    backbone = Backbone.from_pretrained(old, precision="float32")
+    built("iir", backbone, old).save_pretrained(tmp_path / "m")
+    shutil.rmtree(old)
+    read = FssNetwork.from_pretrained(tmp_path / "m")
+    assert read.backbone.weights_id == backbone.weights_id
+    assert read.backbone.input_size == backbone.input_size == 64
+    assert {f.name for f in (tmp_path / "m/backbone").iterdir()} >= {"model.safetensors", "preprocessor_config.json"}
 
 
 def test_saved_model_predicts_the_same_bits(network, base_set, tmp_path):
@@ -360,6 +378,44 @@ def test_choice_is_on_base_classes_unless_asked(base_set, novel_set, backbone, b
     with pytest.raises(InputError, match="no test pictures"):
         train_fss(many, SPLIT, config, settings, backbone=backbone)
     train_fss(many, SPLIT, config, settings, backbone=backbone, test=novel_set)
+
+
+class Items:
+    """One-class items: class and picture of each."""
+
+    def __init__(self, labels, pictures, count):
+        self.counts, self._pictures = Columns(np.array(labels), np.full(len(labels), 100), count), np.array(pictures)
+
+    def numbers(self):
+        """Give the picture of each item."""
+        return self._pictures
+
+
+def test_items_of_a_picture_are_held_out_together():
+    """No picture is in both parts, though each is an item of two classes; one in eight pictures is held out."""
+    data = Items([1 + (i // 16 + i % 2) % 4 for i in range(320)], [i // 2 for i in range(320)], 5)
+    held, judged = held_out(data, (1, 2, 3, 4), 60, 1)
+    numbers = data.numbers()
+    assert not set(numbers[held]) & set(numbers[~held])
+    assert len(set(numbers[held])) == 20
+    assert judged == (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize("shots", [1, 5])
+def test_whole_classes_are_held_out_where_pictures_are_few(shots):
+    """Ten pictures a class, as in FSS-1000: all pictures of one in eight classes, and training sees none of these."""
+    labels = np.repeat(np.arange(1, 25), 10)
+    held, judged = held_out(Items(labels, range(240), 25), range(1, 25), 60, shots)
+    assert judged == (1, 9, 17)
+    assert np.array_equal(held, np.isin(labels, judged))
+    few = Items(labels[:40], range(40), 5)  # four classes are too few to give one away
+    assert held_out(few, range(1, 5), 60, 5)[1] == ()
+
+
+def test_pictures_are_held_out_as_ever(base_set):
+    """Of label maps every eighth one is held out, whatever was left out before."""
+    held, _ = held_out(Subset(base_set, range(1, 24)), (1, 2, 3, 4), 60, 1)
+    assert np.flatnonzero(held).tolist() == [0, 8, 16]
 
 
 def test_pictures_of_novel_classes_only(novel_set, backbone, backbone_folder):

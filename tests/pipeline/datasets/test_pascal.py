@@ -6,7 +6,7 @@ from scipy.io import savemat
 from pipeline.classes import ClassSplit
 from pipeline.datasets import open_dataset
 from pipeline.datasets.pascal import PUBLISHED
-from pipeline.datasets.pictures import count_pixels, read_split
+from pipeline.datasets.pictures import count_pixels, lines_of, read_split
 from pipeline.errors import InputError
 from pipeline.images import write_labels
 
@@ -60,6 +60,16 @@ def test_lists_with_sbd_leave_out_validation(sbd, open_in):
     assert counts[2, 7] == 12
 
 
+@pytest.mark.parametrize(("there", "wanted"), [("train_aug", "train_sbd"), ("train_sbd", "train_aug")])
+def test_one_list_with_sbd_does_not_stand_for_the_other(voc, lines, open_in, there, wanted):
+    """Without either list it is VOC's own; where the other one is there, what is missing is told, not replaced."""
+    assert open_in("pascal").list_of(wanted) == "train"
+    lines(f"VOC2012/ImageSets/Segmentation/{there}.txt", "2007_000032")
+    with pytest.raises(InputError, match=rf"has the list {there} .*but not {wanted} .*get train.txt and val.txt"):
+        open_in("pascal").pictures(wanted, 0)
+    assert open_in("pascal").pictures(there, 0).ids == ["2007_000032"]
+
+
 def test_index_masks_come_first(sbd, open_in, put, boxed):
     """SegmentationClassAug is preferred to the palette masks and to SBD's files."""
     for name in ("2007_000032", "2007_000039", "2008_000002", "2008_000008"):
@@ -100,20 +110,40 @@ def test_folds_of_pascal_10i():
 
 
 def test_classes_are_those_of_the_published_lists(shared):
-    """In the published lists fold i holds the classes that our fold i holds out, and no picture is in both parts."""
+    """In the published lists fold i holds the classes that our fold i holds out, and no picture is in both parts.
+
+    A line is a picture and one of its classes; the pictures are those of train_aug and val that show one large enough.
+    """
     folder = shared / "splits/pascal5i_hsnet"
     train, val = ({}, {})
     for part, found in (("trn", train), ("val", val)):
         for fold in range(4):
-            pairs = [line.split("__") for line in (folder / part / f"fold{fold}.txt").read_text().split()]
+            pairs = [line.split("__") for line in lines_of(folder / part / f"fold{fold}.txt", "")]
+            assert len(pairs) == {"trn": (2286, 3425, 5883, 2086), "val": (346, 451, 725, 346)}[part][fold]
             found[fold] = {name for name, _ in pairs}
             split = ClassSplit.of("pascal", fold)
             held = {split.all_names[int(label) - 1] for _, label in pairs}
             assert held == set(split.novel)
     everything = [set().union(*found.values()) for found in (train, val)]
     assert not everything[0] & everything[1]
-    assert len(everything[0]) <= PUBLISHED["train_aug"]
-    assert len(everything[1]) <= PUBLISHED["val"]
+    assert [len(names) for names in everything] == [10092, 1381]
+
+
+def test_the_reader_takes_the_published_names(shared, lines, open_in, tmp_path):
+    """Lists of VOC and SBD with the published names are joined without validation pictures, in order, each once."""
+    folder = shared / "splits/pascal5i_hsnet"
+    names = {
+        part: sorted({line.split("__")[0] for i in range(4) for line in lines_of(folder / part / f"fold{i}.txt", "")})
+        for part in ("trn", "val")
+    }
+    lines("VOC2012/ImageSets/Segmentation/train.txt", *names["trn"][::7])
+    lines("VOC2012/ImageSets/Segmentation/val.txt", *names["val"])
+    lines("SBD/train.txt", *names["trn"][::2], *names["val"][::3])
+    lines("SBD/val.txt", *names["trn"][1::2], *names["val"][1::3])
+    dataset = open_in("pascal")
+    assert dataset.pictures("train_aug", 0).ids == names["trn"]
+    assert dataset.pictures("train_sbd", 0).ids == sorted({*names["trn"][::7], *names["trn"][::2]})
+    assert dataset.pictures("validation", 0).ids == names["val"]
 
 
 @pytest.mark.slow
