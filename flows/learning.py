@@ -54,11 +54,11 @@ def _trained_teacher(config: Config, data: DataSets, place: Place, *, adapt: boo
     backbone = wiring.backbone_path(experiment.teacher.backbone)
     network = GfssConfig(
         name=experiment.teacher.name, backbone=backbone, base=len(split_of(config).base), shots=experiment.shots,
-        seed=experiment.seed,
+        seed=experiment.seed, **experiment.teacher.options.model_dump(exclude_none=True),
     )  # fmt: skip
     return train_teacher(
         _base(config, data), read_supports(config), network, experiment.train, seed=experiment.seed, place=place,
-        backbone=wiring.load_backbone(backbone), adapt=adapt, side=side_of(config),
+        backbone=wiring.load_backbone(backbone), adapt=adapt, side=side_of(config), protocol=protocol_of(config),
     )  # fmt: skip
 
 
@@ -86,6 +86,7 @@ def train_final_stage(
             _model(config, teacher), _base(config, data), read_supports(config),
             labelled(config, folder) if isinstance(folder, DataFolder) else None, experiment.train,
             seed=experiment.seed, place=place_of(config, draft, step), side=side_of(config),
+            options=experiment.model.options,
         )  # fmt: skip
         keep_model(model, draft)
 

@@ -2,6 +2,7 @@ import pytest
 
 from flows.settings import PRESETS, dump_config, load_config, valid_keys
 from pipeline.config import Config
+from pipeline.errors import InputError
 
 
 def test_defaults_are_those_of_python():
@@ -28,7 +29,32 @@ def test_resolved_config_reads_back(tmp_path):
 def test_presets_are_valid_and_short(path):
     """Every preset loads and lists only what differs from the defaults."""
     load_config(path.stem)
-    assert len(path.read_text().splitlines()) < 40
+    assert len(path.read_text().splitlines()) < 50
+
+
+def test_full_size_has_the_published_values():
+    """pascal_sd35 trains BAM's base model for its 100 epochs with IIR's decoder, none of it at picto's size."""
+    experiment = load_config("pascal_sd35").experiment
+    train, options = experiment.train, experiment.teacher.options
+    assert train.base_steps == pytest.approx(100 * 5953 / train.batch, rel=1e-3)
+    assert (train.optimiser, train.schedule, train.lr, train.min_pixels) == ("sgd", "poly", 2.5e-3, 2048)
+    assert (train.augment, train.scale) == ("recipe", (0.5, 2.0))
+    assert (options.base_dim, options.dim, options.blocks) == (512, 256, 6)
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("experiment.teacher.options.widht=3", "unknown key 'experiment.teacher.options.widht'"),
+        ("experiment.teacher.options.dim=9", "multiple of 8"),
+        ("experiment.model.options.dim=64", "did you mean 'experiment.teacher.options.dim'"),
+    ],
+)
+def test_options_of_the_network_are_checked(key, told):
+    """What the network does not know, or what a final model takes from its teacher, is refused in one sentence."""
+    with pytest.raises(InputError, match=told) as error:
+        load_config(None, [key])
+    assert "\n" not in str(error.value)
 
 
 def test_every_leaf_is_described():

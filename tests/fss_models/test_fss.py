@@ -191,6 +191,14 @@ def test_recipe_moves_masks_with_pictures(size):
     assert (outside > 6000) == (min(size) < 64)
 
 
+def test_recipe_varies_pictures_without_the_class():
+    """A picture that does not show the class is varied all the same, once."""
+    rng = np.random.default_rng(0)
+    picture, labels = rng.integers(0, 255, (32, 32, 3)).astype(np.uint8), np.zeros((32, 32), np.uint8)
+    varied, _ = augment(picture, labels, 32, "recipe", (0.5, 2.0), numpy_rng(0), 7)
+    assert not torch.equal(varied, fit(picture, labels, 32)[0])
+
+
 def test_photometric_changes_only_the_look():
     """The mask is that of the fitted picture, looks differ between generators and agree for equal ones."""
     picture = np.random.default_rng(0).integers(0, 255, (20, 20, 3)).astype(np.uint8)
