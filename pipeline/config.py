@@ -171,6 +171,10 @@ class FssSettings(LoopSettings):
     augment: Literal["mild", "recipe", "photometric", "none"] = Field("mild", description="see fss_models.augment")
     scale: tuple[float, float] = Field((0.9, 1.1), description="enlargement of recipe; COCO: 0.8 to 1.25")
     min_pixels: int = Field(60, ge=1, description="a picture counts for a class from so many on; published: 2048")
+    first: Literal["class", "picture"] = Field(
+        "class", description="what a training episode draws first: its class (all are equally frequent), or as "
+        "published the query, then one of its classes"
+    )
     choose: Literal["base", "test", "none"] = Field(
         "base", description="the kept weights are best on episodes of base classes, on pictures left out of training; "
         "of the test fold, as published; or the last ones"

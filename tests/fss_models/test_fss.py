@@ -345,6 +345,16 @@ def test_training_episodes_show_their_class(base_set):
     assert (batch.masks == 1).flatten(2).any(2).all()
 
 
+@pytest.mark.parametrize("first", ["class", "picture"])
+def test_what_a_training_episode_draws_first(base_set, first):
+    """Of nine pictures with one class and three with another both classes are as frequent, or both kinds of picture."""
+    places = [*(i for i in range(24) if i % 4 == 0), 4, 8, 12, 1, 5, 9]
+    data = Arrays([base_set.pictures[i] for i in places], [base_set.labels[i] for i in places], 7)
+    batches = FssBatches(data, (1, 2), SETTINGS.model_copy(update={"first": first, "batch": 200}), 1, 32, seed=0)
+    share = (batches(0).classes == 1).float().mean()
+    assert share == pytest.approx({"class": 0.5, "picture": 0.75}[first], abs=0.1)
+
+
 def test_training_is_a_function_of_its_seed(base_set, backbone, backbone_folder):
     """The same seed gives the same weights, another one others; the side of training is kept in the config."""
     config = FssConfig(backbone=str(backbone_folder), precision="float32", options=OPTIONS["iir"])
