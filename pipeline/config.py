@@ -117,6 +117,7 @@ class LoopSettings(Settings):
     schedule: Literal["hold", "poly"] = Field("hold", description="hold: warm-up, constant, cosine; published: poly")
     precision: Literal["no", "bf16", "fp16"] = Field("no", description="of the trained parts; fp16 needs a GPU")
     accumulate: int = Field(1, ge=1, le=1024, description="batches whose gradients make one step")
+    clip: float = Field(1.0, ge=0, description="greatest norm of all gradients together; 0: as they are, published")
     ema: float = Field(0, ge=0, lt=1, description="decay a step of the average of the weights; 0: no average")
 
 
