@@ -51,7 +51,7 @@ class GfssModel(Pretrained, nn.Module):
 
     Args:
         config: see `GfssConfig`.
-        backbone: given where several models share one.
+        backbone: given where several models share one; the config then takes stride and precision from it.
 
     Raises:
         InputError: the backbone's folder is missing or holds something else.
@@ -59,10 +59,10 @@ class GfssModel(Pretrained, nn.Module):
 
     def __init__(self, config: GfssConfig, backbone: Backbone | None = None) -> None:
         super().__init__()
-        self.config = config
         self.backbone = backbone or Backbone.from_pretrained(
             config.backbone, stride=config.stride, precision=config.precision
         )
+        self.config = config.model_copy(update=self.backbone.settings)
         channels = self.backbone.channels
         with seeded(config.seed, "initial weights"):
             self.base_learner = BaseLearner(channels, 1 + config.base + config.novel, dim=config.base_dim)
@@ -207,7 +207,7 @@ class GfssModel(Pretrained, nn.Module):
                 shape, or the backbone has changed since.
         """
         folder = Path(folder)
-        config, expected = read_config(folder, GfssConfig)
+        config, expected = read_config(folder, GfssConfig, backbone)
         model = cls(config, backbone)
         model._supports = read_weights(folder, model, expected) or None
         return model.eval()

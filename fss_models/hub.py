@@ -88,11 +88,17 @@ def write_model(folder: str | Path, tensors: Mapping[str, Tensor], config: BaseM
     (folder / CONFIG).write_text(json.dumps(settings, indent=2) + "\n")
 
 
-def read_config(folder: Path, kind: type[C]) -> tuple[C, str]:
+def read_config(folder: Path, kind: type[C], backbone: Backbone | None = None) -> tuple[C, str]:
     """Read what `write_model` wrote: the config and the id of its backbone's weights.
 
+    Args:
+        folder: of the model.
+        kind: of its config.
+        backbone: that it is to stand on, if it is there already.
+
     Raises:
-        InputError: the folder holds no model, that of another version, or a damaged config.
+        InputError: the folder holds no model, that of another version, a damaged config, or a model that was trained
+            at another stride.
     """
     path = folder / CONFIG
     if not path.exists() or not (folder / WEIGHTS).exists():
@@ -103,6 +109,11 @@ def read_config(folder: Path, kind: type[C]) -> tuple[C, str]:
             f"{path} was written by another version (unknown or missing: {', '.join(odd)}): train the model again"
         )
     expected = settings.pop("backbone_id")
+    if backbone and settings["stride"] != backbone.stride:
+        raise InputError(
+            f"the model in {folder} was trained at stride {settings['stride']} of its backbone, not {backbone.stride}: "
+            "give it the stride of its training"
+        )
     try:
         return kind(**settings), expected
     except ValidationError as error:

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from fss_models.augment import augment, fit, photometric, unfit
-from fss_models.backbones import Levels
+from fss_models.backbones import Backbone, Levels
 from fss_models.data import Arrays
 from fss_models.encoded import Encoded
 from fss_models.episodes import EpisodeSampler, Subset, without_classes
@@ -94,6 +94,21 @@ def test_saved_model_predicts_the_same_bits(network, base_set, tmp_path):
     assert "pipeline_tag: image-segmentation" in card
     assert "| dataset | tiny |" in card
     assert f"{type(network).__name__}.from_pretrained" in card
+
+
+def test_stride_of_a_given_backbone_is_kept(base_set, backbone, backbone_folder, tmp_path):
+    """A model on a backbone of stride 32 is on one again after from_pretrained, and on no other."""
+    coarse = Backbone.from_pretrained(backbone_folder, stride=32, precision="float32")
+    model = build_fss_model(FssConfig(backbone=str(backbone_folder), options=OPTIONS["iir"]), coarse).eval()
+    batch = episodes_of(base_set, 1)
+    model.save_pretrained(tmp_path)
+    read = FssNetwork.from_pretrained(tmp_path)
+    assert (read.backbone.stride, read.backbone.dtype) == (32, torch.float32)
+    with torch.no_grad():
+        expected = model(batch.query, batch.supports, batch.masks)
+        assert torch.equal(read(batch.query, batch.supports, batch.masks), expected)
+    with pytest.raises(InputError, match="at stride 32 of its backbone, not 8"):
+        FssNetwork.load(tmp_path, backbone)
 
 
 @pytest.mark.parametrize("shots", [1, 5])

@@ -107,6 +107,18 @@ def test_saved_model_predicts_the_same_bits(model, backbone, pictures, tmp_path)
         assert torch.equal(GfssModel.load(tmp_path, own)(pictures), expected)
 
 
+def test_stride_of_a_given_backbone_is_kept(backbone, backbone_folder, tiny_config, supports, pictures, tmp_path):
+    """A model on a backbone of stride 32 is on one again after from_pretrained, and on no other."""
+    coarse = Backbone.from_pretrained(backbone_folder, stride=32, precision="float32")
+    model = GfssModel(tiny_config, coarse).eval()
+    model.set_supports(supports)
+    model.save_pretrained(tmp_path)
+    with torch.no_grad():
+        assert torch.equal(GfssModel.from_pretrained(tmp_path)(pictures), model(pictures))
+    with pytest.raises(InputError, match="at stride 32 of its backbone, not 8"):
+        GfssModel.load(tmp_path, backbone)
+
+
 def test_weights_of_another_shape_are_refused(model, backbone, tmp_path):
     """A config that does not fit the weights is told in one sentence."""
     model.save(tmp_path)
