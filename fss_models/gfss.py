@@ -25,6 +25,10 @@ from fss_models.seen import Seen, see_queries, see_supports
 from pipeline.errors import InputError
 from pipeline.types import Support
 
+CELLS = 1 << 16
+"""Cells of all pairs of a picture and a class that are decoded at once: 23 pairs at 417 pixels and stride 8, about 1 GB
+of a ResNet-50's levels; all of picto's."""
+
 
 class GfssConfig(BaseModel):
     """Everything that is needed to build the network again."""
@@ -161,13 +165,18 @@ class GfssModel(Pretrained, nn.Module):
         return features, self.fusion(base, novel).exp()
 
     def decode_all(self, levels: Levels, code: tuple[SupportCode, Tensor] | None = None) -> Tensor:
-        """Give the foreground logits (B, N, h, w) of every picture for every novel class, in one batch."""
+        """Give the foreground logits (B, N, h, w) of every picture for every novel class, `CELLS` at once."""
         supports, classes = code or self.support_code()
         batch, novel = len(levels.f2), len(classes)
         pictures = torch.arange(batch, device=classes.device).repeat_interleave(novel)
         which = torch.arange(novel, device=classes.device).repeat(batch)
-        seen = self.see_queries(levels.take(pictures), classes[which])
-        return self.decoder.decode(seen, supports.take(which)).logits.unflatten(0, (batch, novel))
+        levels = levels._replace(f1=levels.f1[:, :0])  # the decoder does not read it
+        at_once = max(1, CELLS // levels.f3[0, 0].numel())
+        found = [
+            self.decoder.decode(self.see_queries(levels.take(p), classes[w]), supports.take(w)).logits
+            for p, w in zip(pictures.split(at_once), which.split(at_once), strict=True)
+        ]
+        return torch.cat(found).unflatten(0, (batch, novel))
 
     def support_code(self) -> tuple[SupportCode, Tensor]:
         """Give the encoded supports; they are kept until the supports or the weights change."""

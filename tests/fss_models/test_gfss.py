@@ -90,6 +90,22 @@ def test_batch_of_two_is_two_of_one(model, pictures):
     torch.testing.assert_close(both, alone, atol=1e-5, rtol=1e-3)
 
 
+def test_pairs_are_decoded_in_bounded_parts(model, pictures, monkeypatch):
+    """However few pairs are decoded at once, without the first level, the logits are those of all at once."""
+    shown = []
+    see = model.see_queries
+    monkeypatch.setattr(
+        model, "see_queries", lambda levels, c: shown.append((len(c), levels.f1.numel())) or see(levels, c)
+    )
+    with torch.no_grad():
+        levels = model.backbone(torch.cat([pictures, pictures.flip(3)]))
+        whole = model.decode_all(levels)
+        monkeypatch.setattr("fss_models.gfss.CELLS", 3 * levels.f3[0, 0].numel())
+        parts = model.decode_all(levels)
+    assert shown == [(8, 0), (3, 0), (3, 0), (2, 0)]
+    torch.testing.assert_close(parts, whole, atol=1e-5, rtol=1e-4)
+
+
 def test_odd_sizes(model):
     """Pictures of odd and unequal sides come back at their own size."""
     with torch.no_grad():
