@@ -159,6 +159,8 @@ def scores_step(config: Config, data: DataSets, model: StageRecord, name: str) -
     inputs = {"model": model.content, "validation": data["validation"].content(), "split": _fold(config)}
     if more := _protocol(config):
         inputs |= {**more, "places": hash_json(scored_places(config))}
+        if protocol_of(config).resolution == "original":
+            inputs["enlarged"] = "logits"  # probabilities before
     return Step("scores", name, {"version": SCORES_VERSION, "inputs": inputs})
 
 

@@ -149,20 +149,28 @@ class GfssModel(Pretrained, nn.Module):
         """Give probabilities, float (B, 1+B+N, H, W), of pictures, float (B, 3, H, W) in 0..1."""
         return self.look(pictures)[1]
 
+    def log_probabilities(self, pictures: Tensor) -> Tensor:
+        """Give log probabilities, float (B, 1+B+N, H, W): logits, to be enlarged to other sizes."""
+        return self._look(pictures)[1]
+
     def features(self, pictures: Tensor) -> Tensor:
         """Give the base learner's penultimate features, float (B, C, h, w)."""
         return self.base_learner(self.backbone(pictures))[0]
 
     def look(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Give features (B, C, h, w) and probabilities (B, 1+B+N, H, W) from one backbone pass."""
+        features, log = self._look(pictures)
+        return features, log.exp()
+
+    def _look(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         size = pictures.shape[-2:]
         levels = self.backbone(pictures)
         features, logits = self.base_learner(levels)
         base = F.log_softmax(resize(logits, size), dim=1)
         if self.novel == 0:
-            return features, base.exp()
+            return features, base
         novel = resize(self.decode_all(levels), size)
-        return features, self.fusion(base, novel).exp()
+        return features, self.fusion(base, novel)
 
     def decode_all(self, levels: Levels, code: tuple[SupportCode, Tensor] | None = None) -> Tensor:
         """Give the foreground logits (B, N, h, w) of every picture for every novel class, `CELLS` at once."""
