@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -187,7 +188,10 @@ class GfssModel(Pretrained, nn.Module):
         return torch.cat(found).unflatten(0, (batch, novel))
 
     def support_code(self) -> tuple[SupportCode, Tensor]:
-        """Give the encoded supports; they are kept until the supports or the weights change."""
+        """Give the encoded supports; they are kept until supports are set, or weights loaded, moved or trained.
+
+        Who writes into weights in place in evaluation mode calls ``eval()`` afterwards.
+        """
         if self.training:
             return self.encode(*self.support_tensors())
         if self._code is None:
@@ -198,6 +202,16 @@ class GfssModel(Pretrained, nn.Module):
         """Switch between training and evaluation; forgets the encoded supports, because weights may change."""
         self._code = None
         return super().train(mode)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> GfssModel:
+        """Move or convert the weights, for ``to`` and its like; forgets the encoded supports."""
+        self._code = None
+        return super()._apply(fn, recurse)
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        """Take weights, for ``load_state_dict`` of this model or of one that holds it; forgets the encoded supports."""
+        self._code = None
+        super()._load_from_state_dict(*args)
 
     def grow(self, novel: int) -> None:
         """Give the base learner outputs for N novel classes."""

@@ -106,6 +106,22 @@ def test_pairs_are_decoded_in_bounded_parts(model, pictures, monkeypatch):
     torch.testing.assert_close(parts, whole, atol=1e-5, rtol=1e-4)
 
 
+def test_encoded_supports_follow_the_weights(model, pictures, monkeypatch):
+    """Weights that are loaded or moved in evaluation mode count for the supports too."""
+    other = GfssModel(model.config.model_copy(update={"seed": 5}), model.backbone).eval()
+    other._supports = model._supports
+    with torch.no_grad():
+        assert not torch.equal(model(pictures), other(pictures))  # both have encoded their supports
+        torch.nn.ModuleList([model]).load_state_dict(torch.nn.ModuleList([other]).state_dict())
+        assert torch.equal(model(pictures), other(pictures))
+        encoded, encode = [], model.encode
+        monkeypatch.setattr(model, "encode", lambda *a: encoded.append(1) or encode(*a))
+        model(pictures)
+        assert not encoded
+        model.to("cpu")(pictures)
+        assert encoded
+
+
 def test_odd_sizes(model):
     """Pictures of odd and unequal sides come back at their own size."""
     with torch.no_grad():
