@@ -37,7 +37,7 @@ class GfssConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = "iir"
-    backbone: str = Field(description="folder of the transformers ResNet classifier")
+    backbone: str = Field(description="folder of a transformers classifier, or see networks.read_network")
     base: int = Field(ge=1, description="base classes B")
     novel: int = Field(0, ge=0, description="novel outputs of the base learner: 0 in a teacher, N in a final model")
     shots: int = Field(1, ge=1, description="supports a class that the shots' weights are calibrated for (K)")

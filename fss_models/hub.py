@@ -19,6 +19,9 @@ from pipeline.errors import InputError, cause_of
 WEIGHTS, CONFIG, CARD, BACKBONE = "model.safetensors", "config.json", "README.md", "backbone"
 C = TypeVar("C", bound=BaseModel)
 
+LICENSE = "Apache-2.0"
+"""Of the project, as in pyproject.toml."""
+
 _CARD = """# {name} ({kind})
 
 A few-shot segmentation model trained with Syn4Seg. The backbone is frozen and lies in `backbone/` where it could be
@@ -31,6 +34,9 @@ model = {cls}.from_pretrained("this/folder or owner/name")
 ```
 
 Inputs are RGB pictures, float in 0..1, (B, 3, H, W); normalisation is part of the model.
+
+Licence: {license}, as Syn4Seg. The backbone comes with a licence of its own, which also holds for its copy in
+`backbone/`.
 
 | setting | value |
 |---|---|
@@ -182,12 +188,12 @@ def _card(model: Any, facts: Mapping[str, object]) -> str:
     settings = {k: v for k, v in model.config.model_dump(mode="json").items() if k != "backbone"}
     rows = "\n".join(f"| {key} | {value} |" for key, value in {**settings, **facts}.items())
     data = ModelCardData(
-        library_name="syn4seg", pipeline_tag="image-segmentation", license="apache-2.0",
+        library_name="syn4seg", pipeline_tag="image-segmentation", license=LICENSE.lower(),
         tags=["few-shot-segmentation", model.config.name],
     )
     cls = type(model)
     text = _CARD.format(
         name=model.config.name, kind=cls.__name__, module=cls.__module__.removeprefix("fss_models."), cls=cls.__name__,
-        rows=rows,
+        rows=rows, license=LICENSE,
     )
     return f"---\n{data.to_yaml()}\n---\n\n{text}"

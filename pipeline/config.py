@@ -95,7 +95,10 @@ class ModelSettings(Settings):
     """A segmentation model."""
 
     name: Literal["iir", "i2r", "matching"] = Field("iir", description="matching: the reference of FSS, learns nothing")
-    backbone: str = Field("picto", description="picto, or a transformers ResNet by folder or hub name")
+    backbone: str = Field(
+        "picto", description="picto, a transformers classifier (ResNet, RegNet, ConvNeXt, MobileNetV2, ViT, DINOv2) by "
+        "folder or hub name, or a MobileNetV2's .safetensors"
+    )
 
 
 class TeacherSettings(ModelSettings):

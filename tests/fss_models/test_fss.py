@@ -1,3 +1,6 @@
+import tomllib
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -93,6 +96,9 @@ def test_saved_model_predicts_the_same_bits(network, base_set, tmp_path):
     card = (tmp_path / "m" / "README.md").read_text()
     assert "pipeline_tag: image-segmentation" in card
     assert "| dataset | tiny |" in card
+    licence = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["license"]
+    assert f"license: {licence.lower()}\n" in card
+    assert f"Licence: {licence}, as Syn4Seg. The backbone comes with a licence of its own" in card
     assert f"{type(network).__name__}.from_pretrained" in card
 
 
