@@ -54,12 +54,12 @@ def _trained_teacher(config: Config, data: DataSets, place: Place, *, adapt: boo
     backbone = wiring.backbone_path(experiment.teacher.backbone)
     network = GfssConfig(
         name=experiment.teacher.name, backbone=backbone, base=len(split_of(config).base), shots=experiment.shots,
-        seed=experiment.seed,
+        seed=experiment.seed, **experiment.teacher.options.model_dump(exclude_none=True),
     )  # fmt: skip
     return train_teacher(
         base_pictures(config, data), read_supports(config), network, experiment.train, seed=experiment.seed,
         place=place, backbone=wiring.load_backbone(backbone), adapt=adapt, side=side_of(config),
-        names=split_of(config).names,
+        names=split_of(config).names, protocol=protocol_of(config),
     )  # fmt: skip
 
 
@@ -87,6 +87,7 @@ def train_final_stage(
             _model(config, teacher), base_pictures(config, data), read_supports(config),
             labelled(config, folder) if isinstance(folder, DataFolder) else None, experiment.train,
             seed=experiment.seed, place=place_of(config, draft, step), side=side_of(config),
+            options=experiment.model.options,
         )  # fmt: skip
         keep_model(model, draft)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from flows.data import (
     DataSets,
+    protocol_of,
     read_supports,
     scored_places,
     side_of,
@@ -20,7 +21,7 @@ from flows.data import (
 )
 from flows.weights import weights_id
 from pipeline.classes import DATASETS
-from pipeline.config import Config, LoopSettings, Settings
+from pipeline.config import Config, FinalSettings, Settings, TeacherSettings, TrainSettings
 from pipeline.datasets import is_own
 from pipeline.generate import Order, plan_samples
 from pipeline.hashing import Recipe, hash_json
@@ -46,6 +47,9 @@ PREPARE_VERSION = 1
 
 FSS_SCORE_SETTINGS = ("episodes", "seeds", "resolution", "multiscale")
 """Settings of FSS that change its scores and not the model."""
+
+FSS_LATER = {"first", "clip"}
+"""Settings that came later: they count where they differ from the defaults, so that shards from before stay known."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +98,11 @@ def images_steps(config: Config, bank: StageRecord) -> list[tuple[Step, list[Ord
 def teacher_step(config: Config, data: DataSets) -> Step:
     """The model that makes the first labels."""
     experiment = config.experiment
-    train = {**experiment.train.model_dump(include={"base_steps", "batch", "lr"}), **_loop(experiment.train)}
+    train = {**experiment.train.model_dump(include={"base_steps", "batch", "lr"}), **_later(experiment.train)}
+    if experiment.dataset != "picto":
+        train["support_pixels"] = protocol_of(config).support_pixels
     return Step("teacher", experiment.teacher.name, {
-        "version": TEACHER_VERSION, "settings": {**experiment.teacher.model_dump(), **train}, "seed": experiment.seed,
+        "version": TEACHER_VERSION, "settings": {**_network(experiment.teacher), **train}, "seed": experiment.seed,
         "weights": weights_id(experiment.teacher.backbone, "backbone"), "inputs": _real(config, data),
     })  # fmt: skip
 
@@ -135,8 +141,10 @@ def dataset_step(config: Config, sharp: Sequence[StageRecord]) -> Step:
 def train_step(config: Config, data: DataSets, teacher: StageRecord, dataset: StageRecord | str | None) -> Step:
     """A final model, without or with the synthetic pictures; those of elsewhere are given by their content."""
     experiment = config.experiment
-    plain = experiment.train.model_dump(exclude={"base_steps", "side", *LoopSettings.model_fields})
-    settings = {**experiment.model.model_dump(), **plain, **_loop(experiment.train)}
+    plain = experiment.train.model_dump(
+        include={"final_steps", "batch", "lr", "synthetic_share", "synthetic_weight"}
+    )
+    settings = {**_network(experiment.model), **plain, **_later(experiment.train)}
     if dataset is None:
         settings = {k: v for k, v in settings.items() if not k.startswith("synthetic")}
     synthetic = dataset.content if isinstance(dataset, StageRecord) else dataset
@@ -152,6 +160,8 @@ def scores_step(config: Config, data: DataSets, model: StageRecord, name: str) -
     inputs = {"model": model.content, "validation": data["validation"].content(), "split": _fold(config)}
     if more := _protocol(config):
         inputs |= {**more, "places": hash_json(scored_places(config))}
+        if protocol_of(config).resolution == "original":
+            inputs["enlarged"] = "logits"  # probabilities before
     return Step("scores", name, {"version": SCORES_VERSION, "inputs": inputs})
 
 
@@ -173,14 +183,16 @@ def prepare_step(config: Config, data: DataSets, backbone: str) -> Step:
 def fss_step(config: Config, data: DataSets, backbone: str) -> Step:
     """An FSS model, trained on episodes of base classes; ``backbone`` is its folder."""
     experiment = config.experiment
-    settings = {k: v for k, v in experiment.fss.model_dump(mode="json").items() if k not in FSS_SCORE_SETTINGS}
+    settings = experiment.model.model_dump(exclude={"options"})  # those of GFSS
+    settings |= experiment.fss.model_dump(mode="json", exclude={*FSS_SCORE_SETTINGS, *FSS_LATER})
+    settings |= experiment.fss.model_dump(mode="json", include=FSS_LATER, exclude_defaults=True)
     inputs = {"base": data["base"].content(), "split": _fold(config)}
     if experiment.fss.choose == "test":
         inputs["test"] = data["validation"].content()
     if experiment.fss.choose == "base" and experiment.dataset not in DATASETS:
         inputs["held_out"] = "pictures or classes"  # the known label maps are held out as they always were
     return Step("fss", experiment.model.name, {
-        "version": FSS_VERSION, "settings": {**experiment.model.model_dump(), **settings}, "shots": experiment.shots,
+        "version": FSS_VERSION, "settings": settings, "shots": experiment.shots,
         "weights": weights_id(backbone, "backbone"), "seed": experiment.seed, "inputs": inputs,
     })  # fmt: skip
 
@@ -229,9 +241,15 @@ def _protocol(config: Config) -> dict[str, Any]:
     return found
 
 
-def _loop(settings: LoopSettings) -> dict[str, Any]:
-    """The settings of the training loop that differ from the defaults, so that shards from before stay known."""
-    return settings.model_dump(mode="json", include=set(LoopSettings.model_fields), exclude_defaults=True)
+def _network(settings: TeacherSettings | FinalSettings) -> dict[str, Any]:
+    """Name and backbone of a GFSS model, and those options that are set."""
+    return {**settings.model_dump(exclude={"options"}), **settings.options.model_dump(exclude_none=True)}
+
+
+def _later(settings: TrainSettings) -> dict[str, Any]:
+    """The settings that came later, where they differ from the defaults, so that shards from before stay known."""
+    apart = {"base_steps", "final_steps", "batch", "lr", "side", "synthetic_share", "synthetic_weight"}
+    return settings.model_dump(mode="json", exclude=apart, exclude_defaults=True)
 
 
 def _fold(config: Config) -> str:

@@ -83,28 +83,29 @@ def unfit(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 def augment(
     picture: Picture, mask: LabelMap, side: int, kind: Augmentation, scale: tuple[float, float],
-    rng: np.random.Generator,
+    rng: np.random.Generator, label: int = 1,
 ) -> tuple[Tensor, Tensor]:
     """Give a varied square, float (3, side, side) in 0..1 and its mask uint8 (side, side).
 
     Args:
         picture: uint8 RGB (H, W, 3).
-        mask: uint8 (H, W) with 1 on the class, which must not be cropped away, 0 and 255.
+        mask: uint8 (H, W) of labels.
         side: of the square in pixels.
         kind: "recipe" (scale, turn, blur, mirror, crop of PASCAL and COCO), "photometric" (of IIR's other sets), "mild"
             (ours, for small drawn pictures: also moved, nothing is filled up), "none".
         scale: least and greatest enlargement of "recipe".
         rng: of every draw.
+        label: of the class that must not be cropped away, where it is there.
     """
     if kind == "none":
         return fit(picture, mask, side)
     if kind == "photometric":
         return fit(photometric(picture, rng), mask, side)
-    wanted = KEPT_SHARE * scale[0] ** 2 * (mask == 1).sum() if kind == "recipe" else 1
-    best, most = fit(picture, mask, side), 0
+    wanted = KEPT_SHARE * scale[0] ** 2 * (mask == label).sum() if kind == "recipe" else 1
+    best, most = fit(picture, mask, side), 0 if (mask == label).any() else -1
     for _ in range(MOST_TRIES):
         varied = vary(picture, mask, side, MILD, rng) if kind == "mild" else _recipe(picture, mask, side, scale, rng)
-        left = int((varied[1] == 1).sum())
+        left = int((varied[1] == label).sum())
         if left > most:
             best, most = varied, left
         if most >= wanted:

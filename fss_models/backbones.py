@@ -6,7 +6,7 @@ import copy
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -89,7 +89,7 @@ class Backbone(nn.Module):
         super().__init__()
         if stride not in (8, 16, 32):
             raise InputError(f"backbone stride {stride} does not exist: choose 8, 16 or 32")
-        self.stride, self.input_size, self.source = stride, input_size, source
+        self.stride, self.input_size, self.source, self.precision = stride, input_size, source, precision
         if precision == "auto":
             precision = "bfloat16" if knows_bfloat16() else "float32"
         self.dtype = getattr(torch, precision)
@@ -193,6 +193,11 @@ class Backbone(nn.Module):
     def classify(self, f4: Tensor) -> Tensor:
         """Give the scores (B, classes) of the pretraining classes from fourth levels (B, C4, h, w)."""
         return self.head(f4.mean((2, 3)))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a model's config must say of a backbone that it was given, so that the same one is read again."""
+        return {"stride": self.stride, "precision": self.precision}
 
     @property
     def weights_id(self) -> str:

@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fss_models.augment import augment
 from fss_models.data import MILD, STRONG, Labelled, Variation, lay_over, vary
 from fss_models.episodes import EpisodeSampler
 from fss_models.randomness import numpy_rng
+from pipeline.classes import IGNORE
 
 LAID_OVER = 0.5
 """Chance that a support or synthetic thing is laid over a base picture."""
@@ -40,6 +42,37 @@ class Batch:
         return Batch(*(getattr(self, f.name).to(device) for f in fields(self)))
 
 
+@dataclass(frozen=True)
+class Draws:
+    """What is drawn and how it is varied.
+
+    Attributes:
+        side: of the squares in pixels.
+        seed: of every draw.
+        scale: enlargement of the published recipe, which then takes the place of picto's variations; None: these.
+        min_pixels: a base picture counts for a class from so many pixels on.
+    """
+
+    side: int
+    seed: int
+    scale: tuple[float, float] | None = None
+    min_pixels: int = 60
+
+    def sampler(self, base: Labelled, classes: int, names: Sequence[str] = ()) -> EpisodeSampler:
+        """Give what draws episodes of the base classes 1..B; names of all classes by split id are for errors."""
+        return EpisodeSampler(
+            base.counts, tuple(range(1, 1 + classes)), min_pixels=self.min_pixels, seed=self.seed, names=names
+        )
+
+    def vary(
+        self, item: tuple[np.ndarray, np.ndarray], label: int, rng: np.random.Generator, variation: Variation = MILD
+    ) -> tuple[Tensor, Tensor]:
+        """Vary a picture and its labels; the recipe does not crop a label away that is there."""
+        if self.scale:
+            return augment(*item, self.side, "recipe", self.scale, rng, label)
+        return vary(*item, self.side, variation, rng)
+
+
 class TeacherBatches:
     """Episodes of base classes.
 
@@ -47,23 +80,22 @@ class TeacherBatches:
         base: base pictures, novel hidden.
         classes: B.
         size: pictures a step, 2 E.
-        side: side of the pictures of a batch in pixels.
-        seed: of every draw.
+        draws: see `Draws`.
         names: of all classes by split id, for errors.
     """
 
     def __init__(
-        self, base: Labelled, classes: int, size: int, side: int, seed: int, names: Sequence[str] = ()
+        self, base: Labelled, classes: int, size: int, draws: Draws, names: Sequence[str] = ()
     ) -> None:
-        self.base, self.side, self.seed, self.episodes = base, side, seed, max(size // 2, 1)
-        self.sampler = EpisodeSampler(base.counts, tuple(range(1, 1 + classes)), seed=seed, names=names)
+        self.base, self.draws, self.episodes = base, draws, max(size // 2, 1)
+        self.sampler = draws.sampler(base, classes, names)
 
     def __call__(self, step: int) -> Batch:
         """Draw the batch of a step."""
         drawn = [self.sampler.draw(step * self.episodes + i) for i in range(self.episodes)]
-        rng = numpy_rng(self.seed, "vary", step)
-        places = [e.query for e in drawn] + [e.supports[0] for e in drawn]
-        items = [vary(*self.base[p], self.side, MILD, rng) for p in places]
+        rng = numpy_rng(self.draws.seed, "vary", step)
+        places = [(e.query, e.label) for e in drawn] + [(e.supports[0], e.label) for e in drawn]
+        items = [self.draws.vary(self.base[p], label, rng) for p, label in places]
         none = torch.zeros(len(items), dtype=torch.bool)
         return Batch(*_stacked(items), none, none, torch.tensor([e.label for e in drawn]))
 
@@ -77,30 +109,29 @@ class FinalBatches:
         synthetic: synthetic pictures, or None.
         classes: B.
         size: pictures a step, 2 E.
-        side: side of the pictures of a batch in pixels.
-        seed: of every draw.
+        draws: see `Draws`.
         share: chance that a novel picture is synthetic, where there are any of its class.
     """
 
     def __init__(
-        self, base: Labelled, supports: Labelled, synthetic: Labelled | None, classes: int, size: int, side: int,
-        seed: int, share: float = 0.0,
+        self, base: Labelled, supports: Labelled, synthetic: Labelled | None, classes: int, size: int, draws: Draws,
+        share: float = 0.0,
     ) -> None:
         self.base, self.supports, self.synthetic = base, supports, synthetic
-        self.side, self.seed, self.share, self.episodes = side, seed, share, max(size // 2, 2)
-        self.sampler = EpisodeSampler(base.counts, tuple(range(1, 1 + classes)), seed=seed)
+        self.draws, self.share, self.episodes = draws, share, max(size // 2, 2)
+        self.sampler = draws.sampler(base, classes)
         self.novel = np.arange(1 + classes, supports.counts.shape[1])
 
     def __call__(self, step: int) -> Batch:
         """Draw the batch of a step."""
-        rng = numpy_rng(self.seed, "final", step)
+        rng = numpy_rng(self.draws.seed, "final", step)
         about_base = self.episodes // 2
         queries, supports, labels = [], [], []
         for i in range(about_base):
             episode = self.sampler.draw(step * about_base + i)
             labels.append(episode.label)
             for side, place in ((queries, episode.query), (supports, episode.supports[0])):
-                side.append((*vary(*self.base[place], self.side, MILD, rng), False, True))
+                side.append((*self.draws.vary(self.base[place], episode.label, rng), False, True))
         for _ in range(self.episodes - about_base):
             label = int(rng.choice(self.novel))
             labels.append(label)
@@ -116,19 +147,19 @@ class FinalBatches:
         if self.synthetic is not None and rng.random() < self.share and self.synthetic.counts[:, label].any():
             source, synthetic = self.synthetic, True
         place = int(rng.choice(np.flatnonzero(source.counts[:, label])))
-        item = self._showing(source[place], label, STRONG, rng)
+        item = self._showing(source[place], label, rng)
         if rng.random() < LAID_OVER:
-            below = vary(*self.base[int(rng.integers(len(self.base)))], self.side, MILD, rng)
+            below = self.draws.vary(self.base[int(rng.integers(len(self.base)))], IGNORE, rng)
             return (*lay_over(below, item, label), synthetic, True)
         return (*item, synthetic, not synthetic)
 
     def _showing(
-        self, item: tuple[np.ndarray, np.ndarray], label: int, variation: Variation, rng: np.random.Generator
+        self, item: tuple[np.ndarray, np.ndarray], label: int, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
         """Vary until a fair part of the thing is left in the picture, five times at most."""
-        enough = 0.15 * (item[1] == label).mean() * self.side**2
-        for _ in range(5):
-            varied = vary(*item, self.side, variation, rng)
+        enough = 0.15 * (item[1] == label).mean() * self.draws.side**2
+        for _ in range(1 if self.draws.scale else 5):  # the recipe sees to it itself
+            varied = self.draws.vary(item, label, rng, STRONG)
             if (varied[1] == label).sum() >= enough:
                 break
         return varied

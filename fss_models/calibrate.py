@@ -15,6 +15,7 @@ from fss_models.gfss import GfssModel
 from fss_models.layers import resize, resize_labels
 from fss_models.randomness import numpy_rng
 from pipeline.classes import IGNORE
+from pipeline.protocols import DIAM, GfssProtocol
 
 ROUNDS = 12
 """Batches of pictures that a fit looks at."""
@@ -22,12 +23,15 @@ ROUNDS = 12
 EXTRA = 3
 """Pictures of a round that need not show a held-out class."""
 
-MIN_PIXELS, MIN_SUPPORT_PIXELS = 60, 160
-"""A picture counts as query, as support, of a class from so many pixels on."""
+SMALL_SUPPORT_PIXELS = 160
+"""A small picture counts as support of a class from so many pixels on; others as the protocol says."""
 
 
 @torch.no_grad()
-def fit_on_held_out(model: GfssModel, base: Labelled, novel: int, seed: int, side: int = 0) -> None:
+def fit_on_held_out(
+    model: GfssModel, base: Labelled, novel: int, seed: int, side: int = 0, *, min_pixels: int = 60,
+    protocol: GfssProtocol = DIAM,
+) -> None:
     """Fit the fusion on base classes that are held out in turn: their outputs of the base learner are taken away.
 
     At one shot there are no other pictures to fit it on. Source: DESIGN of the project, section 8.
@@ -38,16 +42,20 @@ def fit_on_held_out(model: GfssModel, base: Labelled, novel: int, seed: int, sid
         novel: how many classes to hold out at a time, as many as there are novel ones; at most half of the base.
         seed: of the draws.
         side: of the squares that pictures are fitted to; 0 leaves pictures of one size as they are.
+        min_pixels: a picture counts as query of a class from so many pixels on.
+        protocol: says from how many on it counts as support.
     """
     model.eval()
+    large = base.counts.sum(1) >= 4 * protocol.support_pixels  # as `GfssProtocol.least_pixels` does it
+    enough = np.where(large, protocol.support_pixels, SMALL_SUPPORT_PIXELS)
     classes, device = model.config.base, model.fusion.offsets.device
     held_out = max(1, min(novel, classes // 2))
     looks = []
     for number in range(ROUNDS):
         rng = numpy_rng(seed, "held out", number)
         held = np.sort(rng.choice(np.arange(1, 1 + classes), held_out, replace=False))
-        supports = [_pick(base.counts[:, k], MIN_SUPPORT_PIXELS, rng) for k in held]
-        queries = [_pick(base.counts[:, k], MIN_PIXELS, rng) for k in held]
+        supports = [_pick(base.counts[:, k], enough, rng) for k in held]
+        queries = [_pick(base.counts[:, k], min_pixels, rng) for k in held]
         queries += rng.integers(0, len(base), EXTRA).tolist()
         pictures, labels = as_tensors(base, supports, device, side)
         wanted = torch.from_numpy(held).to(device)[:, None, None]
@@ -87,7 +95,7 @@ def fit_on_batches(model: GfssModel, batches: Callable[[int], Batch], first: int
     model.fusion.fit(*(torch.cat(part) for part in zip(*looks, strict=True)), grown=True)
 
 
-def _pick(counts: np.ndarray, least: int, rng: np.random.Generator) -> int:
+def _pick(counts: np.ndarray, least: int | np.ndarray, rng: np.random.Generator) -> int:
     """Draw a picture with at least so many pixels, or the one with most."""
     able = np.flatnonzero(counts >= least)
     return int(rng.choice(able)) if len(able) else int(counts.argmax())

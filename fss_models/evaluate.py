@@ -42,7 +42,8 @@ def evaluate_gfss(
         Every aggregate of `metrics.gfss_scores`, and ``reported``, those of the protocol's papers.
     """
     model.eval()
-    return _score(model, model, data, split, batch, progress, protocol, side)
+    predict = model.log_probabilities if _enlarges(protocol, side) else model
+    return _score(predict, model, data, split, batch, progress, protocol, side)
 
 
 @torch.no_grad()
@@ -89,6 +90,10 @@ def prototype_matching(
     return _score(predict, model, data, split, batch, None, protocol, side)
 
 
+def _enlarges(protocol: GfssProtocol, side: int) -> bool:
+    return bool(side) and protocol.resolution == "original"
+
+
 def _score(
     predict: Callable[[Tensor], Tensor],
     model: GfssModel,
@@ -99,13 +104,17 @@ def _score(
     protocol: GfssProtocol,
     side: int,
 ) -> dict[str, Any]:
-    """Score what gives a distribution (B, 1+B+N, H, W) over the labels of each pixel."""
+    """Score what gives (B, 1+B+N, H, W), of each pixel something that is greatest at its label.
+
+    Where labels are scored at their own size, this is enlarged: logits of a model, as published (systems.md 3), and
+    votes of prototype matching, which has none.
+    """
     matrix = ConfusionMatrix(len(split.names))
     for start in range(0, len(data), batch):
         places = range(start, min(start + batch, len(data)))
         x, y = as_tensors(data, places, model.fusion.offsets.device, side)
         p = predict(x)
-        if side and protocol.resolution == "original":
+        if _enlarges(protocol, side):
             for place, one in zip(places, p, strict=True):
                 truth = data[place][1]
                 matrix.add(truth, unfit(one, truth.shape).argmax(0).cpu().numpy())

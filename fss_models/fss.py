@@ -120,13 +120,13 @@ class FssNetwork(Pretrained, nn.Module):
     """What FSS models have in common: config, frozen backbone, files.
 
     Args:
-        config: see `FssConfig`.
+        config: see `FssConfig`; stride and precision are taken from the backbone.
         backbone: given where several models share one.
     """
 
     def __init__(self, config: FssConfig, backbone: Backbone) -> None:
         super().__init__()
-        self.config, self.backbone = config, backbone
+        self.config, self.backbone = config.model_copy(update=backbone.settings), backbone
 
     def forward(self, query: Tensor, supports: Tensor, masks: Tensor) -> Tensor:
         """Give foreground logits, see `FssModel`."""
@@ -157,7 +157,7 @@ class FssNetwork(Pretrained, nn.Module):
         Raises:
             InputError: the folder holds no such model, or the backbone has changed since.
         """
-        config, expected = read_config(Path(folder), FssConfig)
+        config, expected = read_config(Path(folder), FssConfig, backbone)
         model = build_fss_model(config, backbone)
         read_weights(Path(folder), model, expected)
         return model.eval()

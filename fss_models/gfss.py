@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,10 @@ from fss_models.seen import Seen, see_queries, see_supports
 from pipeline.errors import InputError
 from pipeline.types import Support
 
+CELLS = 1 << 16
+"""Cells of all pairs of a picture and a class that are decoded at once: 23 pairs at 417 pixels and stride 8, about 1 GB
+of a ResNet-50's levels; all of picto's."""
+
 
 class GfssConfig(BaseModel):
     """Everything that is needed to build the network again."""
@@ -32,7 +37,7 @@ class GfssConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = "iir"
-    backbone: str = Field(description="folder of the transformers ResNet classifier")
+    backbone: str = Field(description="folder of a transformers classifier, or see networks.read_network")
     base: int = Field(ge=1, description="base classes B")
     novel: int = Field(0, ge=0, description="novel outputs of the base learner: 0 in a teacher, N in a final model")
     shots: int = Field(1, ge=1, description="supports a class that the shots' weights are calibrated for (K)")
@@ -51,7 +56,7 @@ class GfssModel(Pretrained, nn.Module):
 
     Args:
         config: see `GfssConfig`.
-        backbone: given where several models share one.
+        backbone: given where several models share one; the config then takes stride and precision from it.
 
     Raises:
         InputError: the backbone's folder is missing or holds something else.
@@ -59,10 +64,10 @@ class GfssModel(Pretrained, nn.Module):
 
     def __init__(self, config: GfssConfig, backbone: Backbone | None = None) -> None:
         super().__init__()
-        self.config = config
         self.backbone = backbone or Backbone.from_pretrained(
             config.backbone, stride=config.stride, precision=config.precision
         )
+        self.config = config.model_copy(update=self.backbone.settings)
         channels = self.backbone.channels
         with seeded(config.seed, "initial weights"):
             self.base_learner = BaseLearner(channels, 1 + config.base + config.novel, dim=config.base_dim)
@@ -145,32 +150,48 @@ class GfssModel(Pretrained, nn.Module):
         """Give probabilities, float (B, 1+B+N, H, W), of pictures, float (B, 3, H, W) in 0..1."""
         return self.look(pictures)[1]
 
+    def log_probabilities(self, pictures: Tensor) -> Tensor:
+        """Give log probabilities, float (B, 1+B+N, H, W): logits, to be enlarged to other sizes."""
+        return self._look(pictures)[1]
+
     def features(self, pictures: Tensor) -> Tensor:
         """Give the base learner's penultimate features, float (B, C, h, w)."""
         return self.base_learner(self.backbone(pictures))[0]
 
     def look(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Give features (B, C, h, w) and probabilities (B, 1+B+N, H, W) from one backbone pass."""
+        features, log = self._look(pictures)
+        return features, log.exp()
+
+    def _look(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         size = pictures.shape[-2:]
         levels = self.backbone(pictures)
         features, logits = self.base_learner(levels)
         base = F.log_softmax(resize(logits, size), dim=1)
         if self.novel == 0:
-            return features, base.exp()
+            return features, base
         novel = resize(self.decode_all(levels), size)
-        return features, self.fusion(base, novel).exp()
+        return features, self.fusion(base, novel)
 
     def decode_all(self, levels: Levels, code: tuple[SupportCode, Tensor] | None = None) -> Tensor:
-        """Give the foreground logits (B, N, h, w) of every picture for every novel class, in one batch."""
+        """Give the foreground logits (B, N, h, w) of every picture for every novel class, `CELLS` at once."""
         supports, classes = code or self.support_code()
         batch, novel = len(levels.f2), len(classes)
         pictures = torch.arange(batch, device=classes.device).repeat_interleave(novel)
         which = torch.arange(novel, device=classes.device).repeat(batch)
-        seen = self.see_queries(levels.take(pictures), classes[which])
-        return self.decoder.decode(seen, supports.take(which)).logits.unflatten(0, (batch, novel))
+        levels = levels._replace(f1=levels.f1[:, :0])  # the decoder does not read it
+        at_once = max(1, CELLS // levels.f3[0, 0].numel())
+        found = [
+            self.decoder.decode(self.see_queries(levels.take(p), classes[w]), supports.take(w)).logits
+            for p, w in zip(pictures.split(at_once), which.split(at_once), strict=True)
+        ]
+        return torch.cat(found).unflatten(0, (batch, novel))
 
     def support_code(self) -> tuple[SupportCode, Tensor]:
-        """Give the encoded supports; they are kept until the supports or the weights change."""
+        """Give the encoded supports; they are kept until supports are set, or weights loaded, moved or trained.
+
+        Who writes into weights in place in evaluation mode calls ``eval()`` afterwards.
+        """
         if self.training:
             return self.encode(*self.support_tensors())
         if self._code is None:
@@ -181,6 +202,16 @@ class GfssModel(Pretrained, nn.Module):
         """Switch between training and evaluation; forgets the encoded supports, because weights may change."""
         self._code = None
         return super().train(mode)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> GfssModel:
+        """Move or convert the weights, for ``to`` and its like; forgets the encoded supports."""
+        self._code = None
+        return super()._apply(fn, recurse)
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        """Take weights, for ``load_state_dict`` of this model or of one that holds it; forgets the encoded supports."""
+        self._code = None
+        super()._load_from_state_dict(*args)
 
     def grow(self, novel: int) -> None:
         """Give the base learner outputs for N novel classes."""
@@ -207,7 +238,7 @@ class GfssModel(Pretrained, nn.Module):
                 shape, or the backbone has changed since.
         """
         folder = Path(folder)
-        config, expected = read_config(folder, GfssConfig)
+        config, expected = read_config(folder, GfssConfig, backbone)
         model = cls(config, backbone)
         model._supports = read_weights(folder, model, expected) or None
         return model.eval()

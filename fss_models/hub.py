@@ -20,6 +20,9 @@ from pipeline.errors import InputError, cause_of
 WEIGHTS, CONFIG, CARD, BACKBONE = "model.safetensors", "config.json", "README.md", "backbone"
 C = TypeVar("C", bound=BaseModel)
 
+LICENSE = "Apache-2.0"
+"""Of the project, as in pyproject.toml."""
+
 _CARD = """# {name} ({kind})
 
 A few-shot segmentation model trained with Syn4Seg. The backbone is frozen and lies in `backbone/` where it could be
@@ -32,6 +35,9 @@ model = {cls}.from_pretrained("this/folder or owner/name")
 ```
 
 Inputs are RGB pictures, float in 0..1, (B, 3, H, W); normalisation is part of the model.
+
+Licence: {license}, as Syn4Seg. The backbone comes with a licence of its own, which also holds for its copy in
+`backbone/`.
 
 | setting | value |
 |---|---|
@@ -91,11 +97,17 @@ def write_model(folder: str | Path, tensors: Mapping[str, Tensor], config: BaseM
     (folder / CONFIG).write_text(json.dumps(settings, indent=2) + "\n")
 
 
-def read_config(folder: Path, kind: type[C]) -> tuple[C, str]:
+def read_config(folder: Path, kind: type[C], backbone: Backbone | None = None) -> tuple[C, str]:
     """Read what `write_model` wrote: the config and the id of its backbone's weights.
 
+    Args:
+        folder: of the model.
+        kind: of its config.
+        backbone: that it is to stand on, if it is there already.
+
     Raises:
-        InputError: the folder holds no model, that of another version, or a damaged config.
+        InputError: the folder holds no model, that of another version, a damaged config, or a model that was trained
+            at another stride.
     """
     path = folder / CONFIG
     if not path.exists() or not (folder / WEIGHTS).exists():
@@ -106,6 +118,11 @@ def read_config(folder: Path, kind: type[C]) -> tuple[C, str]:
             f"{path} was written by another version (unknown or missing: {', '.join(odd)}): train the model again"
         )
     expected = settings.pop("backbone_id")
+    if backbone and settings["stride"] != backbone.stride:
+        raise InputError(
+            f"the model in {folder} was trained at stride {settings['stride']} of its backbone, not {backbone.stride}: "
+            "give it the stride of its training"
+        )
     try:
         return kind(**settings), expected
     except ValidationError as error:
@@ -174,12 +191,12 @@ def _card(model: Any, facts: Mapping[str, object]) -> str:
     settings = {k: v for k, v in model.config.model_dump(mode="json").items() if k != "backbone"}
     rows = "\n".join(f"| {key} | {value} |" for key, value in {**settings, **facts}.items())
     data = ModelCardData(
-        library_name="syn4seg", pipeline_tag="image-segmentation", license="apache-2.0",
+        library_name="syn4seg", pipeline_tag="image-segmentation", license=LICENSE.lower(),
         tags=["few-shot-segmentation", model.config.name],
     )
     cls = type(model)
     text = _CARD.format(
         name=model.config.name, kind=cls.__name__, module=cls.__module__.removeprefix("fss_models."), cls=cls.__name__,
-        rows=rows,
+        rows=rows, license=LICENSE,
     )
     return f"---\n{data.to_yaml()}\n---\n\n{text}"

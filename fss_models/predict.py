@@ -29,8 +29,8 @@ def predict_gfss(model: GfssModel, picture: Picture) -> LabelMap:
         picture: uint8 RGB (H, W, 3).
     """
     x, _ = fit(picture, np.zeros(picture.shape[:2], np.uint8), _side(model, model.side, picture))
-    p = model(x[None].to(model.fusion.offsets.device))[0]
-    return unfit(p, picture.shape[:2]).argmax(0).to(torch.uint8).cpu().numpy()
+    logits = model.log_probabilities(x[None].to(model.fusion.offsets.device))[0]
+    return unfit(logits, picture.shape[:2]).argmax(0).to(torch.uint8).cpu().numpy()
 
 
 @torch.no_grad()

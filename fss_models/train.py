@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from fss_models import build_model
 from fss_models.backbones import Backbone
-from fss_models.batches import Batch, FinalBatches, TeacherBatches
+from fss_models.batches import Batch, Draws, FinalBatches, TeacherBatches
 from fss_models.calibrate import fit_on_batches, fit_on_held_out
 from fss_models.data import Arrays, Labelled
 from fss_models.gfss import GfssConfig, GfssModel
@@ -22,7 +22,8 @@ from fss_models.iir_loss import iir_loss
 from fss_models.layers import resize
 from fss_models.trainer import Place, train_steps
 from pipeline.classes import IGNORE
-from pipeline.config import TrainSettings
+from pipeline.config import FinalOptions, TrainSettings
+from pipeline.protocols import DIAM, GfssProtocol
 from pipeline.types import Support
 
 DECODER_EVERY = {"teacher": 2, "adapt": 4, "final": 4}
@@ -93,6 +94,7 @@ def train_teacher(
     adapt: bool = True,
     side: int = 0,
     names: Sequence[str] = (),
+    protocol: GfssProtocol = DIAM,
 ) -> GfssModel:
     """Train base learner and decoder on base pictures, then give the base learner novel outputs from the supports.
 
@@ -107,6 +109,7 @@ def train_teacher(
         adapt: false leaves the second phase out; the features have then never seen a support, which is what
             `evaluate.prototype_matching` should stand on.
         side: of the squares that the model sees, in pixels; 0: as high as the first picture.
+        protocol: says how large a thing a support shows, see `fit_on_held_out`.
         names: of all classes by split id, for errors.
 
     Raises:
@@ -115,18 +118,18 @@ def train_teacher(
     place = place or Place()
     first, second = settings.base_steps, max(settings.base_steps // 3, 1) if adapt else 0
     model = build_model(config, backbone).to(place.device)
-    seen = side or base[0][0].shape[0]
+    draws = _draws(base, settings, side, seed)
     # 1. Base classes.
-    batches = TeacherBatches(base, config.base, settings.batch, seen, seed, names)
+    batches = TeacherBatches(base, config.base, settings.batch, draws, names)
     _run(Step(model, "teacher"), batches, first, settings.lr, settings, seed, place.part(0, first + second))
-    fit_on_held_out(model, base, len(supports), seed, side)
+    fit_on_held_out(model, base, len(supports), seed, side, min_pixels=settings.min_pixels, protocol=protocol)
     # 2. Novel classes from their supports.
     model.set_supports(supports, side)
     if not adapt:
         return model.eval()
     labelled = label_supports(model, supports)
     model.grow(len(supports))
-    novel = FinalBatches(base, labelled, None, config.base, settings.batch, seen, seed)
+    novel = FinalBatches(base, labelled, None, config.base, settings.batch, draws)
     late = place.part(first, first + second)
     _run(Step(model, "adapt"), novel, second, settings.lr * LATE_RATE, settings, seed, late)
     return model.eval()
@@ -142,6 +145,7 @@ def train_final(
     seed: int = 0,
     place: Place | None = None,
     side: int = 0,
+    options: FinalOptions | None = None,
 ) -> GfssModel:
     """Train on from the teacher, on base pictures and supports, with or without synthetic pictures.
 
@@ -154,14 +158,16 @@ def train_final(
         seed: of every draw.
         place: see `Place`.
         side: as of the teacher.
+        options: in which the network differs from the teacher's.
     """
     place = place or Place()
-    model = build_model(teacher.config, teacher.backbone).to(place.device)
+    changes = options.model_dump(exclude_none=True) if options else {}
+    model = build_model(teacher.config.model_copy(update=changes), teacher.backbone).to(place.device)
     model.load_state_dict(teacher.state_dict())
     model.set_supports(supports, side)
     labelled = label_supports(teacher, supports)
     batches = FinalBatches(
-        base, labelled, synthetic, teacher.config.base, settings.batch, side or base[0][0].shape[0], seed,
+        base, labelled, synthetic, teacher.config.base, settings.batch, _draws(base, settings, side, seed),
         settings.synthetic_share,
     )
     step = Step(model, "final", synthetic_weight=settings.synthetic_weight)
@@ -195,6 +201,11 @@ def label_supports(teacher: GfssModel, supports: Sequence[Support]) -> Arrays:
             pictures.append(picture)
             labels.append(label)
     return Arrays(pictures, labels, first + len(supports))
+
+
+def _draws(base: Labelled, settings: TrainSettings, side: int, seed: int) -> Draws:
+    scale = settings.scale if settings.augment == "recipe" else None
+    return Draws(side or base[0][0].shape[0], seed, scale, settings.min_pixels)
 
 
 def _run(

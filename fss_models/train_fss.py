@@ -43,7 +43,8 @@ class FssBatches:
     ) -> None:
         self.data, self.settings, self.side, self.seed = data, settings, side, seed
         self.sampler = EpisodeSampler(
-            data.counts, labels, shots=shots, min_pixels=settings.min_pixels, seed=seed_of(seed, "train")
+            data.counts, labels, shots=shots, min_pixels=settings.min_pixels, seed=seed_of(seed, "train"),
+            first=settings.first,
         )
 
     def __call__(self, number: int) -> EpisodeBatch:

@@ -98,7 +98,7 @@ def train_steps(
         batches: gives the micro-batch of a number; must not depend on anything else.
         steps: how many.
         lr: peak rate.
-        settings: optimiser, schedule, precision, accumulation, average.
+        settings: optimiser, schedule, precision, accumulation, clipping, average.
         seed: of the dropout.
         place: see `Place`.
         name: of the checkpoint and the log.
@@ -130,7 +130,7 @@ def train_steps(
             for key, value in losses.items():
                 told[key] = told.get(key, 0.0) + value.item() / settings.accumulate
         factor = poly_factor if settings.schedule == "poly" else rate_factor
-        _update(optimiser, scaler, factor(step, steps))
+        _update(optimiser, scaler, factor(step, steps), settings.clip)
         state.step = step + 1
         if settings.ema:
             _average(state.average, trainable_state(model), settings.ema)
@@ -239,11 +239,12 @@ def _sync(accelerator: Accelerator, wrapped: nn.Module, last: bool) -> Any:
     return contextlib.nullcontext() if last else accelerator.no_sync(wrapped)
 
 
-def _update(optimiser: Optimiser, scaler: Any, factor: float) -> None:
+def _update(optimiser: Optimiser, scaler: Any, factor: float, clip: float) -> None:
     """Take one step with clipped gradients; half-precision ones that overflowed are skipped."""
     if scaler:
         scaler.unscale_(optimiser)
-    nn.utils.clip_grad_norm_(optimiser.parameters, 1.0)
+    if clip:
+        nn.utils.clip_grad_norm_(optimiser.parameters, clip)
     if scaler:
         scaler.step(optimiser, factor)
         scaler.update()

@@ -94,11 +94,41 @@ class RefineSettings(Settings):
     enabled: bool = True
 
 
+class FinalOptions(Settings):
+    """What of the final GFSS network can differ from the teacher, whose weights it starts from."""
+
+    feature_dropout: float | None = Field(None, ge=0, lt=1, description="whole channels; published: 0.5")
+    train_projection: bool | None = Field(None, description="false: first projections stay as drawn, as published")
+
+
+class NetworkOptions(FinalOptions):
+    """The GFSS network; what is not set is as in `fss_models.gfss.GfssConfig`, which suits picto."""
+
+    base_dim: int | None = Field(None, ge=8, multiple_of=8, description="channels of the features; published: 512")
+    dim: int | None = Field(None, ge=8, multiple_of=8, description="width of the decoder; published: 256")
+    blocks: int | None = Field(None, ge=2, description="blocks of the decoder; published: 6")
+
+
 class ModelSettings(Settings):
     """A segmentation model."""
 
     name: Literal["iir", "i2r", "matching"] = Field("iir", description="matching: the reference of FSS, learns nothing")
-    backbone: str = Field("picto", description="picto, or a transformers ResNet by folder or hub name")
+    backbone: str = Field(
+        "picto", description="picto, a transformers classifier (ResNet, RegNet, ConvNeXt, MobileNetV2, ViT, DINOv2) by "
+        "folder or hub name, or a MobileNetV2's .safetensors"
+    )
+
+
+class TeacherSettings(ModelSettings):
+    """The GFSS model that makes the first labels, and that the final one starts from."""
+
+    options: NetworkOptions = NetworkOptions()
+
+
+class FinalSettings(ModelSettings):
+    """The final GFSS model, or the FSS model, whose options are ``experiment.fss.options``."""
+
+    options: FinalOptions = FinalOptions()
 
 
 class LoopSettings(Settings):
@@ -108,20 +138,26 @@ class LoopSettings(Settings):
     schedule: Literal["hold", "poly"] = Field("hold", description="hold: warm-up, constant, cosine; published: poly")
     precision: Literal["no", "bf16", "fp16"] = Field("no", description="of the trained parts; fp16 needs a GPU")
     accumulate: int = Field(1, ge=1, le=1024, description="batches whose gradients make one step")
+    clip: float = Field(1.0, ge=0, description="greatest norm of all gradients together; 0: as they are, published")
     ema: float = Field(0, ge=0, lt=1, description="decay a step of the average of the weights; 0: no average")
 
 
 class TrainSettings(LoopSettings):
     """Training of the teacher and of the final model; picto's values were measured, see docs/log.md."""
 
-    base_steps: int = Field(300, ge=1, description="steps of the teacher's base learner and decoder")
+    base_steps: int = Field(300, ge=1, description="of the teacher's base learner and decoder; published: 100 epochs")
     final_steps: int = Field(200, ge=1, description="steps of the final model, with or without synthetic data")
     batch: int = Field(8, ge=1, description="pictures a step")
-    lr: float = Field(1e-2, gt=0, description="peak learning rate")
+    lr: float = Field(1e-2, gt=0, description="peak learning rate; published: 2.5e-3 (BAM's 2.5e-4 x 10)")
     side: Side = Field(
         0, ge=0, le=4096, description="side of the squares in pixels; 0: as published, 417 or 473 (see protocols); "
         "own classes: their pictures' longest side, at most 640; picto: as drawn"
     )
+    augment: Literal["mild", "recipe"] = Field(
+        "mild", description="mild: picto's, mirrored beyond the edges; recipe: BAM's train_base (fss_models.augment)"
+    )
+    scale: tuple[float, float] = Field((0.5, 2.0), description="enlargement of recipe; CAPL and POP: 0.9 to 1.1")
+    min_pixels: int = Field(60, ge=1, description="a picture counts for a class from so many on; published: 2048")
     synthetic_share: float = Field(0.5, ge=0, le=1, description="chance that a novel picture of a step is synthetic")
     synthetic_weight: float = Field(0.5, ge=0, description="loss weight of synthetic pictures (w_syn)")
 
@@ -159,6 +195,10 @@ class FssSettings(LoopSettings):
         (0.9, 1.1), description="enlargement of recipe; COCO: 0.8 to 1.25"
     )
     min_pixels: int = Field(60, ge=1, description="a picture counts for a class from so many on; published: 2048")
+    first: Literal["class", "picture"] = Field(
+        "class", description="what a training episode draws first: its class (all are equally frequent), or as "
+        "published the query, then one of its classes"
+    )
     choose: Literal["base", "test", "none"] = Field(
         "base", description="the kept weights are best on episodes of base classes, on pictures left out of training; "
         "of the test fold, as published; or the last ones"
@@ -190,8 +230,8 @@ class Experiment(Settings):
     filter: FilterSettings = FilterSettings()
     relabel: RelabelSettings = RelabelSettings()
     refine: RefineSettings = RefineSettings()
-    teacher: ModelSettings = ModelSettings()
-    model: ModelSettings = ModelSettings()
+    teacher: TeacherSettings = TeacherSettings()
+    model: FinalSettings = FinalSettings()
     train: TrainSettings = TrainSettings()
     fss: FssSettings = FssSettings()
     prepare: PrepareSettings = PrepareSettings()

@@ -1,7 +1,9 @@
 import pytest
 
 from flows.settings import PRESETS, dump_config, load_config, valid_keys
+from fss_models.iir import IIRConfig
 from pipeline.config import Config
+from pipeline.errors import InputError
 
 
 def test_defaults_are_those_of_python():
@@ -28,7 +30,54 @@ def test_resolved_config_reads_back(tmp_path):
 def test_presets_are_valid_and_short(path):
     """Every preset loads and lists only what differs from the defaults."""
     load_config(path.stem)
-    assert len(path.read_text().splitlines()) < 40
+    assert len(path.read_text().splitlines()) < 50
+
+
+def test_full_size_has_the_published_values():
+    """pascal_sd35 trains BAM's base model for its 100 epochs with IIR's decoder, none of it at picto's size."""
+    experiment = load_config("pascal_sd35").experiment
+    train, options = experiment.train, experiment.teacher.options
+    assert train.base_steps == pytest.approx(100 * 5953 / train.batch, rel=1e-3)
+    assert (train.optimiser, train.schedule, train.lr, train.min_pixels) == ("sgd", "poly", 2.5e-3, 2048)
+    assert (train.augment, train.scale) == ("recipe", (0.5, 2.0))
+    assert (options.base_dim, options.dim, options.blocks) == (512, 256, 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "scale", "batch", "episodes", "options"),
+    [("pascal_iir", 473, (0.9, 1.1), 8, 1000, {"base": 15}), ("coco_iir", 641, (0.8, 1.25), 24, 4000, {})],
+)
+def test_presets_of_published_fss(name, side, scale, batch, episodes, options):
+    """IIR's settings stand in the presets, and its decoder takes the options."""
+    fss = load_config(name).experiment.fss
+    assert (fss.side, fss.stride, fss.min_pixels, fss.first) == (side, 32, 2048, "picture")
+    assert (fss.augment, fss.scale, fss.batch * fss.accumulate) == ("recipe", scale, batch)
+    assert (fss.optimiser, fss.schedule, fss.lr, fss.clip, fss.precision) == ("sgd", "poly", 0.05, 0, "bf16")
+    assert (fss.episodes, fss.seeds, fss.multiscale) == (episodes, 5, True)
+    assert fss.options.model_dump() == options
+    assert IIRConfig(**options).blocks == 6
+
+
+def test_epochs_of_pascal_are_steps():
+    """300 epochs of the 4,208 pictures without a class of fold 0."""
+    experiment = load_config("pascal_iir").experiment
+    assert experiment.fss.steps == 300 * 4208 // experiment.fss.batch
+    assert experiment.prepare.steps == 200 * 4208 // experiment.prepare.batch
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("experiment.teacher.options.widht=3", "unknown key 'experiment.teacher.options.widht'"),
+        ("experiment.teacher.options.dim=9", "multiple of 8"),
+        ("experiment.model.options.dim=64", "did you mean 'experiment.teacher.options.dim'"),
+    ],
+)
+def test_options_of_the_network_are_checked(key, told):
+    """What the network does not know, or what a final model takes from its teacher, is refused in one sentence."""
+    with pytest.raises(InputError, match=told) as error:
+        load_config(None, [key])
+    assert "\n" not in str(error.value)
 
 
 def test_every_leaf_is_described():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fss_models.batches import FinalBatches, TeacherBatches
+from fss_models.batches import Draws, FinalBatches, TeacherBatches
 from fss_models.data import MILD, STRONG, Arrays, Columns, SplitPictures, lay_over, vary
 from fss_models.episodes import EpisodeSampler, Subset
 from fss_models.randomness import numpy_rng
@@ -128,7 +128,7 @@ def test_too_few_pictures_for_an_episode(base_set):
 
 def test_teacher_episodes_show_their_class(base_set):
     """Query and support of each episode show its class, and all base classes have their turn."""
-    batches = TeacherBatches(base_set, 4, 4, 32, seed=0)
+    batches = TeacherBatches(base_set, 4, 4, Draws(32, 0))
     drawn = [batches(i) for i in range(20)]
     assert {int(c) for batch in drawn for c in batch.episodes} == {1, 2, 3, 4}
     for batch in drawn:
@@ -140,7 +140,7 @@ def test_share_of_synthetic_pictures(base_set, supports, synthetic_set, share):
     """Novel pictures come from supports or synthetic ones by the share, base pictures always hide novel things."""
     labels = [np.where(s.masks[0], np.uint8(5 + k), np.uint8(0)) for k, s in enumerate(supports)]
     labelled = Arrays([s.pictures[0] for s in supports], labels, 7)
-    batch = FinalBatches(base_set, labelled, synthetic_set, 4, 8, 32, seed=0, share=share)(0)
+    batch = FinalBatches(base_set, labelled, synthetic_set, 4, 8, Draws(32, 0), share=share)(0)
     novel = (batch.episodes > 4).repeat(2)
     assert torch.equal(batch.synthetic, novel & bool(share))
     assert batch.hidden[~novel].all()

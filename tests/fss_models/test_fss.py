@@ -1,4 +1,6 @@
 import shutil
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,7 +113,25 @@ def test_saved_model_predicts_the_same_bits(network, base_set, tmp_path):
     card = (tmp_path / "m" / "README.md").read_text()
     assert "pipeline_tag: image-segmentation" in card
     assert "| dataset | tiny |" in card
+    licence = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["license"]
+    assert f"license: {licence.lower()}\n" in card
+    assert f"Licence: {licence}, as Syn4Seg. The backbone comes with a licence of its own" in card
     assert f"{type(network).__name__}.from_pretrained" in card
+
+
+def test_stride_of_a_given_backbone_is_kept(base_set, backbone, backbone_folder, tmp_path):
+    """A model on a backbone of stride 32 is on one again after from_pretrained, and on no other."""
+    coarse = Backbone.from_pretrained(backbone_folder, stride=32, precision="float32")
+    model = build_fss_model(FssConfig(backbone=str(backbone_folder), options=OPTIONS["iir"]), coarse).eval()
+    batch = episodes_of(base_set, 1)
+    model.save_pretrained(tmp_path)
+    read = FssNetwork.from_pretrained(tmp_path)
+    assert (read.backbone.stride, read.backbone.dtype) == (32, torch.float32)
+    with torch.no_grad():
+        expected = model(batch.query, batch.supports, batch.masks)
+        assert torch.equal(read(batch.query, batch.supports, batch.masks), expected)
+    with pytest.raises(InputError, match="at stride 32 of its backbone, not 8"):
+        FssNetwork.load(tmp_path, backbone)
 
 
 @pytest.mark.parametrize("shots", [1, 5])
@@ -207,6 +227,14 @@ def test_recipe_moves_masks_with_pictures(size):
         assert 0.7 * 16 * 18 < (y == 1).sum() < 1.4 * 16 * 18
         outside += int((~inside).sum())
     assert (outside > 6000) == (min(size) < 64)
+
+
+def test_recipe_varies_pictures_without_the_class():
+    """A picture that does not show the class is varied all the same, once."""
+    rng = np.random.default_rng(0)
+    picture, labels = rng.integers(0, 255, (32, 32, 3)).astype(np.uint8), np.zeros((32, 32), np.uint8)
+    varied, _ = augment(picture, labels, 32, "recipe", (0.5, 2.0), numpy_rng(0), 7)
+    assert not torch.equal(varied, fit(picture, labels, 32)[0])
 
 
 def test_photometric_changes_only_the_look():
@@ -353,6 +381,16 @@ def test_training_episodes_show_their_class(base_set):
     assert batch.supports.shape == (2, 2, 3, 32, 32)
     assert (batch.truth == 1).flatten(1).any(1).all()
     assert (batch.masks == 1).flatten(2).any(2).all()
+
+
+@pytest.mark.parametrize("first", ["class", "picture"])
+def test_what_a_training_episode_draws_first(base_set, first):
+    """Of nine pictures with one class and three with another both classes are as frequent, or both kinds of picture."""
+    places = [*(i for i in range(24) if i % 4 == 0), 4, 8, 12, 1, 5, 9]
+    data = Arrays([base_set.pictures[i] for i in places], [base_set.labels[i] for i in places], 7)
+    batches = FssBatches(data, (1, 2), SETTINGS.model_copy(update={"first": first, "batch": 200}), 1, 32, seed=0)
+    share = (batches(0).classes == 1).float().mean()
+    assert share == pytest.approx({"class": 0.5, "picture": 0.75}[first], abs=0.1)
 
 
 def test_training_is_a_function_of_its_seed(base_set, backbone, backbone_folder):

@@ -90,6 +90,38 @@ def test_batch_of_two_is_two_of_one(model, pictures):
     torch.testing.assert_close(both, alone, atol=1e-5, rtol=1e-3)
 
 
+def test_pairs_are_decoded_in_bounded_parts(model, pictures, monkeypatch):
+    """However few pairs are decoded at once, without the first level, the logits are those of all at once."""
+    shown = []
+    see = model.see_queries
+    monkeypatch.setattr(
+        model, "see_queries", lambda levels, c: shown.append((len(c), levels.f1.numel())) or see(levels, c)
+    )
+    with torch.no_grad():
+        levels = model.backbone(torch.cat([pictures, pictures.flip(3)]))
+        whole = model.decode_all(levels)
+        monkeypatch.setattr("fss_models.gfss.CELLS", 3 * levels.f3[0, 0].numel())
+        parts = model.decode_all(levels)
+    assert shown == [(8, 0), (3, 0), (3, 0), (2, 0)]
+    torch.testing.assert_close(parts, whole, atol=1e-5, rtol=1e-4)
+
+
+def test_encoded_supports_follow_the_weights(model, pictures, monkeypatch):
+    """Weights that are loaded or moved in evaluation mode count for the supports too."""
+    other = GfssModel(model.config.model_copy(update={"seed": 5}), model.backbone).eval()
+    other._supports = model._supports
+    with torch.no_grad():
+        assert not torch.equal(model(pictures), other(pictures))  # both have encoded their supports
+        torch.nn.ModuleList([model]).load_state_dict(torch.nn.ModuleList([other]).state_dict())
+        assert torch.equal(model(pictures), other(pictures))
+        encoded, encode = [], model.encode
+        monkeypatch.setattr(model, "encode", lambda *a: encoded.append(1) or encode(*a))
+        model(pictures)
+        assert not encoded
+        model.to("cpu")(pictures)
+        assert encoded
+
+
 def test_odd_sizes(model):
     """Pictures of odd and unequal sides come back at their own size."""
     with torch.no_grad():
@@ -105,6 +137,18 @@ def test_saved_model_predicts_the_same_bits(model, backbone, pictures, tmp_path)
         expected = model(pictures)
         assert torch.equal(GfssModel.load(tmp_path, backbone)(pictures), expected)
         assert torch.equal(GfssModel.load(tmp_path, own)(pictures), expected)
+
+
+def test_stride_of_a_given_backbone_is_kept(backbone, backbone_folder, tiny_config, supports, pictures, tmp_path):
+    """A model on a backbone of stride 32 is on one again after from_pretrained, and on no other."""
+    coarse = Backbone.from_pretrained(backbone_folder, stride=32, precision="float32")
+    model = GfssModel(tiny_config, coarse).eval()
+    model.set_supports(supports)
+    model.save_pretrained(tmp_path)
+    with torch.no_grad():
+        assert torch.equal(GfssModel.from_pretrained(tmp_path)(pictures), model(pictures))
+    with pytest.raises(InputError, match="at stride 32 of its backbone, not 8"):
+        GfssModel.load(tmp_path, backbone)
 
 
 def test_weights_of_another_shape_are_refused(model, backbone, tmp_path):

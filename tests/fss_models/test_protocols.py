@@ -36,7 +36,7 @@ def test_every_aggregate_against_torchmetrics(model, data, protocol):
             x, y = fit(picture, labels, 32)
             p = model(x[None])[0]
             if protocol is CAPL:
-                p, y = unfit(p, labels.shape), torch.from_numpy(labels)
+                p, y = unfit(p.log(), labels.shape), torch.from_numpy(labels)
             oracle.update(p.argmax(0)[None], y[None].long())
     iou = oracle.compute().numpy()
     base, novel = iou[1:5].mean(), iou[5:].mean()
@@ -49,6 +49,17 @@ def test_every_aggregate_against_torchmetrics(model, data, protocol):
     assert list(scores["per_class"].values()) == pytest.approx(iou, abs=5e-3)
     assert scores["reported"]["base"] == scores[protocol.base_key]
     assert set(scores["reported"]) == {"base", "novel", protocol.aggregate}
+
+
+def test_logits_are_enlarged_and_not_probabilities(model, monkeypatch):
+    """Between a cell that all but rules class a out and one that leaves it likely, logits go over to b earlier."""
+    logits = torch.full((1, 7, 2, 2), -30.0)
+    logits[0, 1], logits[0, 2] = torch.tensor([0.9, 1e-6]).log(), torch.tensor([0.1, 1.0]).log()
+    monkeypatch.setattr(model, "log_probabilities", lambda x: logits)
+    wide = np.array([[1, 2, 2, 2]] * 4, np.uint8)
+    data = Arrays([np.zeros((4, 4, 3), np.uint8)], [wide], 7)
+    assert evaluate_gfss(model, data, SPLIT, CAPL, side=2)["per_class"]["a"] == 1
+    assert (logits.softmax(1)[0, 1:3].argmax(0) == torch.tensor([0, 1])).all()
 
 
 def test_supports_are_encoded_once_for_all_pictures(model, data, monkeypatch):

@@ -1,15 +1,21 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from fss_models import build_model
+from fss_models.augment import augment
+from fss_models.calibrate import fit_on_held_out
 from fss_models.data import Arrays
 from fss_models.evaluate import evaluate_gfss, prototype_matching
 from fss_models.train import label_supports, train_final, train_teacher
 from fss_models.trainer import Place
 from pipeline.classes import ClassSplit
-from pipeline.config import TrainSettings
+from pipeline.config import FinalOptions, TrainSettings
+from pipeline.errors import InputError
+from pipeline.protocols import DIAM
 
 SETTINGS = TrainSettings(base_steps=4, final_steps=4, batch=4, lr=2e-3)
 
@@ -91,6 +97,40 @@ def test_support_background_with_base_things_is_ignored(teacher, supports):
         labels = labelled[k][1]
         assert (labels == 5 + k).sum() == support.masks[0].sum()
         assert set(np.unique(labels)) <= {0, 5 + k, 255}
+
+
+def test_options_reach_the_network(base_set, supports, teacher):
+    """The final model may drop more channels than its teacher did, and keeps its widths."""
+    settings = SETTINGS.model_copy(update={"final_steps": 1})
+    final = train_final(teacher, base_set, supports, None, settings, options=FinalOptions(feature_dropout=0.4))
+    assert final.decoder.project_query[2].p == 0.4
+    assert final.config == teacher.config.model_copy(update={"feature_dropout": 0.4})
+
+
+def test_recipe_and_least_pixels_reach_the_batches(base_set, supports, tiny_config, backbone, monkeypatch):
+    """With the published recipe nothing is mirrored beyond the edges, and small things are no episodes."""
+    drawn = []
+    monkeypatch.setattr("fss_models.batches.augment", lambda *a: drawn.append(a[2:5]) or augment(*a))
+    monkeypatch.setattr("fss_models.batches.vary", lambda *_: pytest.fail("picto's variation"))
+    settings = SETTINGS.model_copy(update={"augment": "recipe", "scale": (0.5, 2.0)})
+    train_teacher(base_set, supports, tiny_config, settings, backbone=backbone, side=48)
+    assert set(drawn) == {(48, "recipe", (0.5, 2.0))}
+    with pytest.raises(InputError, match="at least 900 pixels"):
+        train_teacher(
+            base_set, supports, tiny_config, settings.model_copy(update={"min_pixels": 900}), backbone=backbone
+        )
+
+
+def test_held_out_supports_are_as_large_as_the_protocol_wants(base_set, supports, tiny_config, backbone, monkeypatch):
+    """On pictures of full size a held-out support is as large as a real one, on small ones as picto's."""
+    chosen = []
+    monkeypatch.setattr("fss_models.calibrate._pick", lambda counts, least, rng: chosen.append(least) or 0)
+    small = replace(DIAM, support_pixels=200)  # 32 x 32 then counts as full size
+    model = build_model(tiny_config, backbone)
+    for protocol, expected in ((DIAM, 160), (small, 200)):
+        chosen.clear()
+        fit_on_held_out(model, base_set, 2, 0, min_pixels=50, protocol=protocol)
+        assert {int(np.max(least)) for least in chosen} == {50, expected}
 
 
 @pytest.mark.slow

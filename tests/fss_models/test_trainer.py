@@ -10,7 +10,7 @@ from torch import nn
 
 from fss_models.layers import poly_factor, rate_factor
 from fss_models.optimiser import Optimiser
-from fss_models.randomness import numpy_rng
+from fss_models.randomness import numpy_rng, seeded
 from fss_models.trainer import Choice, Place, _update, train_steps
 from pipeline.config import LoopSettings
 from pipeline.errors import InputError
@@ -114,6 +114,19 @@ def test_accumulated_batches_are_one_large_step():
     assert len(grown) == 4
 
 
+@pytest.mark.parametrize(("clip", "norm"), [(0, None), (0.01, 0.01)])
+def test_gradients_are_clipped_as_set(clip, norm):
+    """A step of SGD is rate times gradient plus decay: the whole gradient, or one of the norm that was asked for."""
+    line, start = Line(), Line()
+    train(steps=1, module=line, optimiser="sgd", schedule="poly", lr=1.0, clip=clip)
+    with seeded(1, "line", "dropout", 0):
+        start(batches(0), 0)["loss"].backward()
+    whole = nn.utils.clip_grad_norm_(start.parameters(), float("inf"))
+    factor = norm / whole if norm else 1
+    for p, q in zip(start.parameters(), line.parameters(), strict=True):
+        torch.testing.assert_close(q.data, p.data - (factor * p.grad + 1e-4 * p.data), atol=1e-5, rtol=1e-4)
+
+
 def test_poly_schedule_by_hand():
     """The rate starts at its peak, is 0.5 ** 0.9 half-way and stays positive."""
     assert poly_factor(0, 10) == 1
@@ -201,12 +214,12 @@ def test_gradient_scaler_skips_what_overflowed():
         optimiser = Optimiser(net.named_parameters(), 0.1)
         loss = net(x).sum()
         (grad_scaler.scale(loss) if grad_scaler else loss).backward()
-        _update(optimiser, grad_scaler, 1.0)
+        _update(optimiser, grad_scaler, 1.0, 1.0)
     torch.testing.assert_close(scaled.weight, plain.weight)
     assert not torch.equal(plain.weight, start)
     before = scaled.weight.detach().clone()
     scaler.scale(scaled(x).sum() * float("inf")).backward()
-    _update(Optimiser(scaled.named_parameters(), 0.1), scaler, 1.0)
+    _update(Optimiser(scaled.named_parameters(), 0.1), scaler, 1.0, 1.0)
     assert torch.equal(scaled.weight, before)
     assert scaler.get_scale() == 512
 
