@@ -45,7 +45,7 @@ def compare_fss(
     source: str | None, overrides: Sequence[str], variants: Sequence[Variant], *, folds: Sequence[int],
     seeds: Sequence[int], shots: Sequence[int], to: Path, console: Console,
 ) -> list[Path]:
-    """Train and score every variant on every fold and seed; what has its file already is left alone.
+    """Train and score every variant on every fold and seed; what the store holds is not done again.
 
     A variant is trained once a fold and seed, with the config's shots, and scored with each number of shots.
 
@@ -60,7 +60,7 @@ def compare_fss(
         console: shows the progress.
 
     Returns:
-        The files, also those that were there before.
+        The files.
 
     Raises:
         InputError: something that the user can mend; told before the first training where it can be.
@@ -78,8 +78,6 @@ def compare_fss(
         stem = f"{_slug(Path(config.experiment.dataset).stem)}-fss-{_slug(variant.name)}-fold{fold}"
         wanted = {k: to / f"{stem}-{k}shot-seed{seed}.json" for k in shots}
         files += wanted.values()
-        if all(file.exists() for file in wanted.values()):
-            continue
         console.print(f"{done + 1} of {len(configs)}: {variant.name}, fold {fold}, seed {seed}")
         for k, scores in zip(shots, trained_and_scored(config, shots, console), strict=True):
             told = {"dataset": config.experiment.dataset, "fold": fold, "shots": k, "seed": seed, "protocol": "fss"}

@@ -106,11 +106,12 @@ def train_steps(
         InputError: the precision or the log that was asked for is not to be had here.
     """
     accelerator = _accelerator(settings.precision, place)
+    module.to(accelerator.device)  # before the optimiser takes views of the weights
     optimiser = Optimiser(model.named_parameters(), lr, plain=("classifier",), kind=settings.optimiser)
     scaler = accelerator.scaler
     wrapped = accelerator.prepare(module)
     checkpoint = place.folder / f"{name}.ckpt" if place.folder else None
-    state = _resumed(checkpoint, model, optimiser, scaler, place.device) if checkpoint else _State()
+    state = _resumed(checkpoint, model, optimiser, scaler, accelerator.device) if checkpoint else _State()
     log = _Log(place, name, state.step, main=accelerator.is_main_process)
     each, rank = settings.accumulate * accelerator.num_processes, accelerator.process_index
     own = [s * each + i for s in range(state.step, steps) for i in range(rank, each, accelerator.num_processes)]
@@ -208,6 +209,8 @@ def _accelerator(precision: str, place: Place) -> Accelerator:
 
     if precision == "fp16" and place.device == "cpu":
         raise InputError("precision fp16 is not to be had on a CPU: choose no, or bf16 on a processor that knows it")
+    if torch.device(place.device).index is not None:
+        torch.cuda.set_device(place.device)  # the device that accelerate takes
     # a process may train several models, each with its own precision and device
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     # some losses leave parts of a network out, such as the decoder in most steps of a GFSS model
@@ -269,7 +272,7 @@ def _save(path: Path, model: nn.Module, optimiser: Optimiser, scaler: Any, state
     partial.replace(path)
 
 
-def _resumed(path: Path, model: nn.Module, optimiser: Optimiser, scaler: Any, device: str) -> _State:
+def _resumed(path: Path, model: nn.Module, optimiser: Optimiser, scaler: Any, device: torch.device) -> _State:
     """Restore a checkpoint where there is one, and say what it holds beside the weights."""
     if not path.exists():
         return _State()

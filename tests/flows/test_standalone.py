@@ -98,7 +98,7 @@ def test_train_evaluate_predict(call, output, trained, tmp_path):
 
 
 def test_compare_trains_once_scores_every_shot_and_goes_on(call, output, trained, tmp_path):
-    """Each variant has a file a fold, seed and number of shots; files that are there are left alone."""
+    """Each variant has a file a fold, seed and number of shots; what the store holds is not trained again."""
     common = [*(part for o in TINY for part in ("--set", o)), "--output", output, "--to", tmp_path / "r"]
     rows = ["--vary", "iir", "--vary", "core only: experiment.fss.options.prototypes=core", "--vary", "matching"]
     asked = ["compare", *common, *rows, "--folds", 0, "--seeds", 0, 1, "--shots", 1, 2]
@@ -111,9 +111,12 @@ def test_compare_trains_once_scores_every_shot_and_goes_on(call, output, trained
     assert one["fss"] == trained["fss"]
     assert one["trained_shots"] == 1
     assert "| core only | 2 |" in told
-    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "r").glob("*.json")}
+    stored = {path: path.stat().st_mtime_ns for path in (output / "store").rglob("*")}
     assert call(*asked)[1] == told
-    assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "r").glob("*.json")}
+    assert stored == {path: path.stat().st_mtime_ns for path in (output / "store").rglob("*")}
+    call(*asked, "--set", "experiment.fss.episodes=5")
+    changed = json.loads((tmp_path / "r" / "picto-fss-iir-fold0-1shot-seed0.json").read_text())
+    assert changed["fss"]["episodes"] == 5  # other settings are not answered from the files that are there
 
 
 @pytest.mark.parametrize(

@@ -93,9 +93,13 @@ def test_order_of_shots_does_not_matter(shots):
     """K-shot weights sum to one and the result is the same for shots in another order."""
     query, support, masks = seen(2, shots)
     iir = build(shots=shots).eval()
+    with torch.no_grad():  # as drawn, both hidden units may be dead
+        for i, layer in enumerate(iir.mix_shots):
+            layer.weight.copy_(random(*layer.weight.shape, seed=i).abs() * 20 ** i)
     code = iir.encode_supports(support, masks)
     weights = iir.shot_weights(query.f2, code.f2)
     torch.testing.assert_close(weights.sum(1), torch.ones(2))
+    assert shots == 1 or (weights.amax(1) > 1.2 * weights.amin(1)).all()
     turned = [x.unflatten(0, (2, shots)).flip(1).flatten(0, 1) for x in support]
     other = iir(query._replace(cam=query.cam.flip(1)), Seen(*turned), masks.flip(1))
     torch.testing.assert_close(iir(query, support, masks), other, atol=1e-5, rtol=1e-4)
@@ -282,9 +286,17 @@ def build_letter(mid=12, high=9, name="iir", **changes):
         return IIR(mid, high, PRESETS[name], **{"dim": 16, "blocks": 3, **changes}).eval()
 
 
+def with_shot_weights(iir):
+    """Set the two small maps by hand: as drawn, both hidden units may be dead, and then all shots weigh the same."""
+    with torch.no_grad():
+        iir.mix_shots[0].weight.copy_(torch.tensor([[1.0, 2.0, 3.0], [3.0, -1.0, 1.0]]))
+        iir.mix_shots[1].weight.copy_(torch.tensor([[3.0, -2.0], [-1.0, 1.0], [0.5, 4.0]]))
+    return iir
+
+
 def test_shot_weights_against_numpy():
     """K-shot weights: Gram distances sorted, K -> 2 -> K with a ReLU, put back in order, softmax."""
-    iir = build_letter(shots=3)
+    iir = with_shot_weights(build_letter(shots=3))
     query, support = random(2, 4, 5, 5), random(2, 3, 4, 5, 5, seed=1)
 
     def gram(x):
@@ -299,6 +311,8 @@ def test_shot_weights_against_numpy():
         order = np.argsort(psi)
         scores = np.empty(3)
         scores[order] = up @ np.maximum(down @ psi[order], 0)
+        assert np.ptp(softmax(scores)) > 0.1  # neither a mean of the shots ...
+        assert (order != np.arange(3)).any()  # ... nor in order as they come
         np.testing.assert_allclose(found[p], softmax(scores), atol=1e-5)
 
 
