@@ -119,7 +119,7 @@ def write_indexed(path: Path, codes: LabelMap, colours: NDArray[np.uint8]) -> No
     """
     image = Image.fromarray(codes).convert("P")
     image.putpalette(colours[:, :3].ravel().tolist())
-    _save(image, path, transparency=colours[:, 3].tobytes(), optimize=True)
+    _save(image, path, transparency=colours[:, 3].tobytes())
 
 
 def voc_palette() -> Picture:

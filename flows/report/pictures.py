@@ -54,14 +54,13 @@ def codes_of(labels: LabelMap, free: Mask | None = None) -> LabelMap:
         labels: split ids, uint8 (H, W).
         free: bool (H, W), or None for none.
     """
+    striped, chequered = labels == IGNORE, np.zeros(labels.shape, bool) if free is None else free
+    if not striped.any() and not chequered.any():
+        return labels
     period = max(1, max(labels.shape) // 32)
-    rows, columns = np.indices(labels.shape)
-    stripes = ((rows + columns) // period) % 2 == 0
-    chequers = (rows // period + columns // period) % 2 == 0
-    codes = np.where((labels == IGNORE) & ~stripes, 0, labels)
-    if free is not None:
-        codes = np.where(free, np.where(chequers, FREE, 0), codes)
-    return codes.astype(np.uint8)
+    rows, columns = np.indices(labels.shape) // period
+    codes = np.where(striped & ((rows + columns) % 4 > 1), 0, labels)
+    return np.where(chequered, np.where((rows + columns) % 2 == 0, FREE, 0), codes).astype(np.uint8)
 
 
 def write_thumbnail(path: Path, picture: Picture) -> tuple[int, int]:

@@ -118,7 +118,7 @@ def _write_pictures(
         if found:
             first = labels if stage == LABELLING[0] else first
             final = np.where(free, IGNORE, labels).astype(np.uint8)
-            stats[stage] = np.array([(labels == target).mean(), free.mean(), (final == IGNORE).mean()])
+            stats[stage] = np.array([(labels == target).mean(), free.mean(), ((labels == IGNORE) & ~free).mean()])
     if stats and history.dropped_at is None:
         stats["final"] = np.array([stats[list(stats)[-1]][0], _iou(first, final, target), (final == IGNORE).mean()])
         maps.append(codes_of(final))

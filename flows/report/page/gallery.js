@@ -16,7 +16,7 @@ function drawGallery(section) {
     section.append(el("p", { class: "note" }, "This run made no synthetic pictures."));
     return;
   }
-  section.append(el("p", { class: "quiet" }, "Every synthetic picture with its label after each stage. Sorted worst first, so that what went wrong is on top; each picture says which limit it missed."));
+  section.append(el("p", { class: "quiet" }, "Every synthetic picture with its label after each stage. The worst come first, and each says which limit it missed. Overall means: dropped ones, then by APF's best similarity plus SAM's IoU."));
   section.append(controls(samples));
   gallery.nodes.legend = el("div", {});
   gallery.nodes.status = el("p", { role: "status", id: "gallery-status", tabindex: "-1" });
@@ -40,7 +40,7 @@ function controls(samples) {
     if (count) states.push([`missed-${score.key}`, `below the limit of ${STAGE_NAMES[score.stage]} (${show.count(count)})`]);
   }
   const there = classes.filter((_, place) => columns.class.includes(place));
-  const sorts = [["overall", "overall (dropped, then APF + SABR)"], ...samples.scores.filter((one) => columns[one.key]).map((one) => [one.key, `${STAGE_NAMES[one.stage]}: ${one.label}`]), ["number", "number"]];
+  const sorts = [["overall", "overall"], ...samples.scores.filter((one) => columns[one.key]).map((one) => [one.key, `${STAGE_NAMES[one.stage]}: ${one.label}`]), ["number", "number"]];
   const reasonList = [["", "all"], ...reasons.map((reason, i) => [String(i), reason])];
   return el("form", { class: "bar-of-controls", "aria-label": "Filter and sort", on: { submit: (event) => event.preventDefault() } },
     choice("class", "Class", [["", "all"], ...there.map((name) => [name, name])]), choice("state", "Stage", states),

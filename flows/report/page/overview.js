@@ -4,6 +4,7 @@
 const MODEL_NAMES = {
   matching: "Prototype matching", teacher: "Teacher", before: "Without synthetic data", after: "With synthetic data", fss: "Few-shot model",
 };
+const SHORT = { matching: "matching", teacher: "teacher", before: "without", after: "with" };
 const KINDS = ["novel", "base", "mean", "harmonic"];
 
 function drawScores(section) {
@@ -21,12 +22,11 @@ function drawScores(section) {
     return;
   }
   if (scores.before && scores.after) section.append(headlines(scores));
-  section.append(el("h3", {}, "mIoU in %"), table("mIoU in %", ["model", ...KINDS.map((kind) => [kind])],
-    there.map((name) => [MODEL_NAMES[name], ...KINDS.map((kind) => show.points(scores[name][`${kind}_miou`]))])));
-  section.append(el("h3", {}, "IoU of each class in %"));
-  section.append(perClass(scores, there, labels.novel, "Novel classes"));
+  const all = table("mIoU in %", ["model", ...KINDS.map((kind) => [kind])],
+    there.map((name) => [MODEL_NAMES[name], ...KINDS.map((kind) => show.points(scores[name][`${kind}_miou`]))]), { caption: true });
+  section.append(el("div", { class: "beside" }, all, perClass(scores, there, labels.novel, "IoU of the novel classes in %")));
   section.append(folded(`The ${labels.base.length} base classes and background`, (body) => {
-    body.append(perClass(scores, there, ["background", ...labels.base], "Base classes"));
+    body.append(perClass(scores, there, ["background", ...labels.base], "IoU of the base classes in %"));
   }));
 }
 
@@ -53,7 +53,7 @@ function perClass(scores, there, names, caption) {
     }
     return row;
   });
-  return table(caption, ["class", ...there.map((name) => [MODEL_NAMES[name]]), ...(both ? [["change"]] : [])], rows, { caption: true });
+  return table(caption, ["class", ...there.map((name) => [SHORT[name]]), ...(both ? [["change"]] : [])], rows, { caption: true });
 }
 
 function drawChain(section) {
