@@ -87,7 +87,7 @@ class Chromium:
         """Open a page; gives the seconds until its load event."""
         start = time.monotonic()
         self._send("Page.navigate", url=address)
-        self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
+        self.until("document.readyState === 'complete'")
         return time.monotonic() - start
 
     def run(self, script: str) -> Any:

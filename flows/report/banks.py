@@ -31,10 +31,13 @@ def write_banks(found: Found, folder: Path) -> dict[str, dict[str, Any]]:
             "refused": [[r["text"], round(r["similarity"], 4), r["reason"], r["nearest"]] for r in refused[:LISTED]],
         })  # fmt: skip
         reasons = Counter(row["reason"].split("(")[0].strip() for row in refused)
+        offered = record.counts.get("offered", len(accepted) + len(refused))
+        if offered > len(accepted) + len(refused):
+            reasons["accepted in the last block, but not needed"] = offered - len(accepted) - len(refused)
         vectors = place / "vectors.npy"
         banks[accepted[0]["name"]] = {
             "file": number, "accepted": len(accepted), "refused": len(refused), "reasons": dict(reasons),
-            "offered": record.counts.get("offered", len(accepted)), "listed": LISTED,
+            "offered": offered, "listed": LISTED,
             "histogram": _histogram(accepted, refused),
             "diversity": diversity(np.load(vectors)) if vectors.exists() else None,
             "attributes": _attributes(accepted),

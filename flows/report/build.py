@@ -93,6 +93,6 @@ def _limits(config: Config) -> dict[str, float]:
 
 def _background(config: Config, found: Found) -> dict[str, Any]:
     return {
-        "curves": curves_of(found), "work": work_of(found), "versions": versions_of(found),
+        "curves": curves_of(found), "work": work_of(config, found), "versions": versions_of(found),
         "settings": settings_of(config),
     }  # fmt: skip

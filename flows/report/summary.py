@@ -32,7 +32,7 @@ def chain_of(found: Found, gallery: Gallery, banks: Mapping[str, Any]) -> list[d
         for bank in banks.values():
             refused.update(bank["reasons"])
         offered, kept = (sum(bank[key] for bank in banks.values()) for key in ("offered", "accepted"))
-        steps.append(_step("prompts", "sentences", offered, kept, refused, "refused"))
+        steps.append(_step("prompts", "sentences", offered, kept, refused, "not taken"))
     come = gallery.count
     for stage in ("images", *LABELLING):
         if not found.of(stage):
@@ -79,8 +79,9 @@ def curves_of(found: Found) -> dict[str, dict[str, Any]]:
     return curves
 
 
-def work_of(found: Found) -> list[dict[str, Any]]:
-    """Give for each stage its shards, seconds, bytes, versions and weights."""
+def work_of(config: Config, found: Found) -> list[dict[str, Any]]:
+    """Give for each stage its shards, seconds, bytes, version, model, weights and settings."""
+    models = _models(config)
     rows = []
     for stage, by_shard in found.records.items():
         records = list(by_shard.values())
@@ -90,7 +91,7 @@ def work_of(found: Found) -> list[dict[str, Any]]:
                 "bytes": sum(sum(r.files.values()) for r in records),
                 "version": sorted({int(r.recipe.get("version", 0)) for r in records}),
                 "weights": sorted({str(r.recipe["weights"]) for r in records if r.recipe.get("weights")}),
-                "settings": records[0].recipe.get("settings", {}),
+                "model": models.get(stage), "settings": records[0].recipe.get("settings", {}),
             })  # fmt: skip
     return rows
 
@@ -124,6 +125,16 @@ def settings_of(config: Config) -> list[list[str]]:
 
     walk(config.experiment, "")
     return rows
+
+
+def _models(config: Config) -> dict[str, str]:
+    """Give stage -> the model that it works with, as the settings name it."""
+    experiment = config.experiment
+    final = f"{experiment.model.name} on {experiment.model.backbone}"
+    return {
+        "prompts": experiment.generate.model, "images": experiment.generate.model, "refine": experiment.refine.model,
+        "teacher": f"{experiment.teacher.name} on {experiment.teacher.backbone}", "train": final, "fss": final,
+    }  # fmt: skip
 
 
 def _told(value: object) -> str:

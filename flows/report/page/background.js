@@ -9,7 +9,7 @@ function drawTraining(section) {
   }
   const groups = [models.filter(([name]) => ["before", "after"].includes(name)), ...models.filter(([name]) => !["before", "after"].includes(name)).map((one) => [one])];
   for (const group of groups.filter((one) => one.length).reverse()) {
-    section.append(el("h3", {}, group.map(([name]) => MODEL_NAMES[name] || name).join(" and ")));
+    section.append(el("h3", {}, group.map(([name]) => MODEL_NAMES[name] || name.replace("teacher:", "Teacher:")).join(" and ")));
     const keys = [...new Set(group.flatMap(([, curve]) => Object.keys(curve.series)))];
     section.append(el("div", { class: "charts" }, keys.map((key) => curves(key, group.filter(([, curve]) => curve.series[key]).map(([name, curve], i) => (
       { name: MODEL_NAMES[name] || name, steps: curve.steps, values: curve.series[key], kind: ["one", "two"][group.length > 1 && name === "before" ? 1 : i && 0] }))))));
@@ -27,8 +27,8 @@ function drawBackground(section) {
     ["all", show.count(work.reduce((sum, row) => sum + row.shards, 0)), show.seconds(seconds), show.bytes(bytes), ""]]));
   section.append(el("p", { class: "quiet" }, "Seconds of work, added up over all processes. Pictures lie in their stage alone, labels in each."));
   section.append(el("h3", {}, "Seeds"), el("p", {}, `Seed of the run: ${scores.seed}. The seed of each picture follows from it, the class, the prompt and the number of the copy; the gallery tells it.`));
-  section.append(el("h3", {}, "Models and stage versions"), table("Models and stage versions", ["stage", "version", "weights (hash)", "settings"],
-    work.map((row) => [STAGE_NAMES[row.stage] || row.stage, row.version.join(", "), row.weights.join(", ") || "–",
+  section.append(el("h3", {}, "Models and stage versions"), table("Models and stage versions", ["stage", "version", "model", "weights (hash)", "settings"],
+    work.map((row) => [STAGE_NAMES[row.stage] || row.stage, row.version.join(", "), row.model || "–", row.weights.join(", ") || "–",
       Object.entries(row.settings).filter(([, value]) => typeof value !== "object").map(([key, value]) => `${key} ${value}`).join(", ") || "–"])));
   section.append(el("h3", {}, "Library versions"), table("Library versions", ["library", "version"], Object.entries(versions).map(([name, found]) => [name, found.join(", ")])));
   section.append(folded("All settings", (body) => body.append(table("All settings", ["experiment.", "value", "meaning"], settings))));

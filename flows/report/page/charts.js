@@ -59,8 +59,8 @@ function histogram(title, low, high, series, limit, unit) {
       below += one.counts[i];
     }
   }
-  const total = totals.reduce((sum, count) => sum + count, 0);
-  let label = `${title}: ${show.count(total)} ${unit}, from ${show.number(first)} to ${show.number(last)}`;
+  const all = totals.reduce((sum, count) => sum + count, 0);
+  let label = `${title}: ${show.count(all)} ${unit}, from ${show.number(first)} to ${show.number(last)}`;
   if (limit) {
     const x = across(limit.value);
     const right = x > WIDE - 110;
@@ -70,7 +70,7 @@ function histogram(title, low, high, series, limit, unit) {
   }
   const keys = series.length > 1 ? series.map((one) => [one.name, one.kind]) : [];
   return figure(title, label, parts, keys, () => table(title, ["from", ["to"], ...series.map((one) => [one.name])],
-    totals.map((_, i) => [show.number(edge(i)), show.number(edge(i + 1)), ...series.map((one) => String(one.counts[i]))])));
+    totals.flatMap((total, i) => (total ? [[show.number(edge(i)), show.number(edge(i + 1)), ...series.map((one) => String(one.counts[i]))]] : []))));
 }
 
 /** Count values in equal bins. */
@@ -99,7 +99,7 @@ function curves(title, series) {
     const known = one.values.filter((value) => value !== null);
     return `${one.name} from ${show.number(known[0])} to ${show.number(known[known.length - 1])}`;
   });
-  const keys = series.map((one) => [one.name, one.kind]);
+  const keys = series.length > 1 ? series.map((one) => [one.name, one.kind]) : [];
   return figure(title, `${title} by step: ${ends.join("; ")}`, parts, keys, () => table(title, ["step", ...series.map((one) => [one.name])],
     series[0].steps.map((step, i) => [String(step), ...series.map((one) => show.number(one.values[i]))])));
 }

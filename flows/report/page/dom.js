@@ -105,13 +105,11 @@ function layered(picture, strip, place, parts, size, label) {
 }
 
 /** Give the legend of some labels; free and ignored ones are patterns. */
-function legend(ids, patterns = true) {
+function legend(ids, patterns = ["free", "ignored"]) {
   const { names, colours } = REPORT.summary.labels;
   const items = ids.filter((id) => id > 0 && id < colours.length).map((id) => el("li", {},
     el("span", { class: "swatch", css: { background: colours[id] } }), names[id]));
-  if (patterns) {
-    items.push(el("li", {}, el("span", { class: "swatch free" }), "free (not decided yet)"));
-    items.push(el("li", {}, el("span", { class: "swatch ignored" }), "ignored (255)"));
-  }
+  const meaning = { free: "free (not decided yet)", ignored: "ignored (255)" };
+  items.push(...patterns.map((name) => el("li", {}, el("span", { class: `swatch ${name}` }), meaning[name])));
   return el("ul", { class: "legend", "aria-label": "Legend" }, items);
 }

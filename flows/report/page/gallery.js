@@ -146,7 +146,7 @@ async function drawPage() {
   const { names, base } = REPORT.summary.labels;
   const shown = [...new Set(places.map((i) => samples.classes[samples.columns.class[i]]))].map((name) => names.indexOf(name));
   gallery.nodes.legend.replaceChildren(legend([...shown.sort((a, b) => a - b)]), folded(`Colours of the ${base.length} base classes`, (body) => (
-    body.append(legend(base.map((name) => names.indexOf(name)), false))), { class: "numbers" }));
+    body.append(legend(base.map((name) => names.indexOf(name)), []))), { class: "numbers" }));
 }
 
 function drawPager(page, pages) {
@@ -178,7 +178,8 @@ function card(i, detail) {
     el("h3", { id: `name-${i}` }, detail.id, " ", el("span", { class: `tag ${dropped === null ? "kept" : "dropped"}` },
       dropped === null ? "kept" : `dropped at ${STAGE_NAMES[dropped]}`)),
     el("div", { class: "cells" }, cells), el("div", { class: "words" }, el("p", { class: "prompt" }, `“${detail.prompt}”`),
-      el("p", { class: "quiet" }, "seed ", el("code", {}, detail.seed)), why(i, detail, dropped), folded("All scores by stage", (body) => body.append(scoreTable(i, detail)), { class: "numbers" })));
+      el("p", { class: "quiet" }, "seed ", el("code", {}, detail.seed)), why(i, detail, dropped)),
+    folded("All scores by stage", (body) => body.append(scoreTable(i, detail)), { class: "numbers" }));
 }
 
 /** Say in sentences which limits a sample missed and why it was dropped. */

@@ -87,12 +87,12 @@ function drawPredictions(section) {
   }
   const parts = looks.models.length + 1;
   const present = [...new Set(looks.predictions.flatMap((row) => row.present))].sort((a, b) => a - b);
-  section.append(el("p", { class: "quiet" }, "Validation pictures that show a novel class, chosen by lot. IoU is that of this class in this picture."),
-    el("div", { class: "bar-of-controls" }, opacitySlider("opacity-predictions")), legend(present));
+  section.append(el("p", { class: "quiet" }, "Validation pictures that show a novel class, chosen by lot. The numbers are the IoU of this class in this picture in %, for the teacher and the final models without and with synthetic data."),
+    el("div", { class: "bar-of-controls" }, opacitySlider("opacity-predictions")), legend(present, present.includes(255) ? ["ignored"] : []));
   section.append(el("div", { class: "cards two" }, looks.predictions.map((row) => {
     const stem = `looks/${row.file}`;
-    const cells = [["picture", null], ["truth", 0], ...looks.models.map((name, i) => [MODEL_NAMES[name].toLowerCase(), i + 1, row.iou[name]])];
-    return el("article", { class: "card" }, el("h3", {}, row.class), el("div", { class: "cells" }, cells.map(([name, place, iou]) => (
+    const cells = [["picture", null], ["truth", 0], ...looks.models.map((name, i) => [SHORT[name], i + 1, row.iou[name]])];
+    return el("article", { class: "card" }, el("h3", {}, row.class), el("div", { class: "cells", css: { "--across": parts + 1 } }, cells.map(([name, place, iou]) => (
       el("figure", {}, layered(`${stem}.jpg`, place !== null && `${stem}.png`, place, parts, row.size, `${row.class}: ${name}`),
         el("figcaption", {}, name, iou === undefined ? null : el("b", {}, ` ${show.points(iou)}`)))))));
   })));
@@ -117,7 +117,7 @@ function drawMaps(section) {
       ["prior", "query", "query.png", 1, 3], ["probability of the class", "query", "query.png", 2, 3],
     ];
     return el("article", { class: "card" }, el("h3", {}, row.class, el("span", { class: "quiet" }, ` τ = ${row.threshold}`)),
-      el("div", { class: "cells" }, cells.map(([name, end, file, place, count]) => el("figure", {},
+      el("div", { class: "cells", css: { "--across": 4 } }, cells.map(([name, end, file, place, count]) => el("figure", {},
         layered(`${stem}-${end}.jpg`, file && `${stem}-${file}`, place, count, row[end], `${row.class}, ${end}: ${name}`),
         el("figcaption", {}, name)))));
   })));
