@@ -59,10 +59,10 @@ def _prompts(store: RunStore, name: str, count: int) -> StageRecord:
     def work(draft: Draft) -> None:
         rng = np.random.default_rng(len(name))
         sentences = [SENTENCES[i % len(SENTENCES)].format(name) + f" {i}" for i in range(count)]
-        accepted = [{"text": s, "name": name, "attributes": {"kind": s.split()[0]}, "similarity": float(rng.uniform(0.5, 0.93))}
-                    for s in sentences]  # fmt: skip
-        refused = [{**row, "reason": "too similar to an accepted sentence (0.95)", "similarity": 0.95, "nearest": sentences[0]}
-                   for row in accepted]  # fmt: skip
+        accepted = [{"text": s, "name": name, "attributes": {"kind": s.split()[0]},
+                     "similarity": float(rng.uniform(0.5, 0.93))} for s in sentences]  # fmt: skip
+        reason = "too similar to an accepted sentence (0.95)"
+        refused = [{**row, "reason": reason, "similarity": 0.95, "nearest": sentences[0]} for row in accepted]
         for file, rows in (("prompts", accepted), ("refused", refused)):
             lines = ({k: v for k, v in row.items() if file == "prompts" or k != "attributes"} for row in rows)
             (draft.folder / f"{file}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -90,14 +90,16 @@ def _history(number: int, name: str, side: int) -> list[Sample]:
     free = (distance < 0.3) & (columns > 0)
     scores = {"found": 0.3, "certainty": float(rng.uniform(0.2, 1)), "odds": 5.0}
     filtered = {"apf_kept": 3.0, "apf_freed": float(free.mean()), "apf_best": float(rng.uniform(0.1, 0.9))}
-    repaired = {"sabr_regions": 1.0, "sabr_overlap": float(rng.uniform(0.2, 1)), "sabr_skipped": 0.0, "sabr_changed": 0.05}
+    overlap = float(rng.uniform(0.2, 1))
+    repaired = {"sabr_regions": 1.0, "sabr_overlap": overlap, "sabr_skipped": float(overlap < 0.4), "sabr_changed": 0.05}
     discs = [np.where(distance < r, label, 0).astype(np.uint8) for r in (0.3, 0.3, 0.28, 0.25)]
     steps = [sample, sample.labelled(discs[0], nothing, **scores)]
     steps.append(steps[-1].labelled(np.where(free, 255, discs[1]).astype(np.uint8), free, **filtered))
     steps.append(steps[-1].labelled(discs[2], nothing, apr_claimed=0.1))
     steps.append(steps[-1].labelled(discs[3], nothing, **repaired))
     at = int(rng.integers(0, 25))
-    reasons = {0: "the picture is almost uniform", 1: f"the teacher sees no {name}", 3: f"no pixel resembles the supports of {name}", 4: f"nothing of {name} is left"}  # noqa: E501
+    reasons = {0: "the picture is almost uniform", 1: f"the teacher sees no {name}",
+               3: f"no pixel resembles the supports of {name}", 4: f"nothing of {name} is left"}  # fmt: skip
     if at in reasons:
         gone = steps[at].dropped(reasons[at])
         steps = steps[:at] + [gone] * (5 - at)
@@ -159,7 +161,8 @@ def main() -> None:
         page = write_report(run)
         files = [path for path in page.parent.rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in files)
-        print(f"report of {arguments.samples} samples: built in {time.monotonic() - start:.1f} s, {len(files)} files, {size / 1e6:.1f} MB")
+        took = time.monotonic() - start
+        print(f"report of {arguments.samples} samples: built in {took:.1f} s, {len(files)} files, {size / 1e6:.1f} MB")
         program = find_chromium()
         if program is None:
             print("no Chromium found: set CHROMIUM to the program")

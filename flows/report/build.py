@@ -56,7 +56,8 @@ def write_report(run: Path) -> Path:
     write_script(partial / "data" / "summary.js", "summary", {
         "run": {"name": run.name, "data": split.dataset, "missing": list(found.missing)},
         "scores": json.loads((run / "scores.json").read_text()),
-        "labels": _labels(split), "chain": chain_of(found, gallery, banks), "classes": classes_of(split, gallery, banks),
+        "labels": _labels(split), "chain": chain_of(found, gallery, banks),
+        "classes": classes_of(split, gallery, banks),
         "limits": _limits(config), "samples": gallery.as_json(split), "looks": looks, **_background(config, found),
     })  # fmt: skip
     shutil.rmtree(folder, ignore_errors=True)

@@ -25,12 +25,12 @@ from pipeline.relabel import blended_prototype
 from pipeline.types import Floats, LabelMap, Mask, Picture
 
 MODELS = ("teacher", "before", "after")
-PICTURES = 10
-"""Validation pictures that are shown, shared among the novel classes."""
+MOST = 40
+"""Validation pictures that are shown at most."""
 LEAST = 0.03
 """Share of a picture that the class has in those, where there are any."""
-MEASURED = 4
-"""Generated pictures of a class whose similarities are measured again."""
+MEASURED = 2
+"""Generated pictures whose similarities are measured again, for each validation picture of a class."""
 BINS = 40
 CORE, LOCAL = 1, 2
 
@@ -50,7 +50,7 @@ def write_looks(config: Config, run: Path, found: Found, folder: Path) -> dict[s
     start = time.monotonic()
     names = [name for name in MODELS if (run / "checkpoints" / name).exists()]
     looks: dict[str, Any] = {"models": names}
-    if not names:
+    if not names or not config.execution.report_pictures:
         return looks
     try:
         if found.of("images"):
@@ -85,9 +85,9 @@ def _choose(config: Config, data: DataSets) -> list[tuple[str, Picture, LabelMap
         area = counts[places, split.all_names.index(name) + 1] / counts[places].sum(1)
         order = [int(place) for place in places[area >= (LEAST if (area >= LEAST).any() else 1e-9)]]
         random.Random(f"report/{name}").shuffle(order)
-        for place in order[: max(1, PICTURES // len(split.novel))]:
+        for place in order[: config.execution.report_pictures]:
             shown.append((name, *read_split(pictures, place, split)))
-    return shown[: 2 * PICTURES]
+    return shown[:MOST]
 
 
 def _predictions(
@@ -149,11 +149,12 @@ def _similarities(config: Config, run: Path, found: Found) -> dict[str, Any]:
     teacher = wiring.teacher_at(config, run / "checkpoints" / "teacher")
     prototypes = wiring.prototypes_of(config, run / "checkpoints" / "teacher")
     values: dict[str, dict[str, list[Floats]]] = {}
+    wanted = MEASURED * config.execution.report_pictures
     for history in read_histories(found):
         name = history.last["name"]
         of_class = values.setdefault(name, {"filter": [], "relabel": []})
         first, freed = history.labels("annotate"), history.labels("filter")
-        if len(of_class["filter"]) >= MEASURED or history.dropped_at in ("images", "annotate") or not first or not freed:
+        if len(of_class["filter"]) >= wanted or history.dropped_at in ("images", "annotate") or not first or not freed:
             continue
         features = wiring.seen_features(config, teacher, [history.picture()])[0]
         parts, pixels = _measured(config, history, features, prototypes[name], first[0], freed)

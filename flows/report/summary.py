@@ -44,7 +44,8 @@ def chain_of(found: Found, gallery: Gallery, banks: Mapping[str, Any]) -> list[d
         step = _step(stage, "pictures", come, kept, dropped, "dropped")
         sums = sum((s[stage] for s in gallery.shares.values() if stage in s), np.zeros(4))
         if sums[3]:
-            step["shares"] = dict(zip(("class", "free", "ignored"), (sums[:3] / sums[3]).round(4).tolist(), strict=True))
+            means = (sums[:3] / sums[3]).round(4).tolist()
+            step["shares"] = dict(zip(("class", "free", "ignored"), means, strict=True))
         steps.append(step)
         come = kept
     for record in found.of("dataset"):
