@@ -132,6 +132,14 @@ class Chromium:
         heap = self.run("performance.memory.usedJSHeapSize") / 1e6
         return {"heap": heap, "page": max(pages, default=0.0), "all": sum(sizes.values())}
 
+    def cpu(self) -> float:
+        """Give the CPU seconds that all processes of the browser have taken."""
+        ticks = 0
+        for pid in _family(self.process.pid):
+            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def _send(self, method: str, *, on_page: bool = True, **parameters: Any) -> dict[str, Any]:
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters}

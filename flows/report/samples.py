@@ -17,8 +17,8 @@ from flows.report.script import write_script
 from pipeline.classes import IGNORE, ClassSplit
 from pipeline.types import LabelMap
 
-CHUNK = 500
-"""Samples a file of details."""
+CHUNK = 100
+"""Samples a file of details; a page of the gallery loads the files of the samples that it shows."""
 PER_FOLDER = 1000
 STAGES = ("images", *LABELLING)
 

@@ -1,5 +1,6 @@
 """The report's page in a real browser; skipped where there is none."""
 
+import json
 import re
 import time
 from itertools import pairwise
@@ -9,6 +10,7 @@ import pytest
 from benchmarks.chromium import Chromium, find_chromium
 from benchmarks.report import SPLIT, make_run
 from flows.report import write_report
+from flows.settings import dump_config, load_config
 
 COUNT = 120
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="no Chromium on this machine")
@@ -203,6 +205,23 @@ def luminance(colour):
     """Give the relative luminance of red, green and blue in 0..1."""
     linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in colour]
     return sum(weight * v for weight, v in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_few_shot_runs_show_their_own_scores(chromium, tmp_path):
+    """A run without synthesis has a page too: its scores, and a sentence where there is nothing to show."""
+    run = tmp_path / "runs" / "20260101-000000-fss"
+    run.mkdir(parents=True)
+    (run / "experiment.yaml").write_text(dump_config(load_config("picto", [f"execution.output={tmp_path}"])))
+    (run / "lineage.json").write_text("{}")
+    found = {"miou": 0.512, "fb_iou": 0.7, "per_class": {"boat": 0.4, "car": None}}
+    scores = {"fold": 0, "shots": 1, "seed": 0, "model": "iir", "protocol": "fss", "fss": found}
+    (run / "scores.json").write_text(json.dumps(scores))
+    chromium.complaints.clear()
+    chromium.open(write_report(run).as_uri())
+    told = chromium.run("document.querySelector('main').textContent")
+    assert "51.2" in told
+    assert "made no synthetic pictures" in told
+    assert chromium.complaints == []
 
 
 def test_says_what_to_do_where_data_is_missing(page, chromium):

@@ -29,7 +29,11 @@ function drawGallery(section) {
 
 function controls(samples) {
   const { columns, stages, reasons, classes } = samples;
-  const many = (test) => columns.class.reduce((sum, _, i) => sum + (test(i) ? 1 : 0), 0);
+  const many = (test) => {
+    let sum = 0;
+    for (let i = 0; i < samples.count; i += 1) if (test(i)) sum += 1;
+    return sum;
+  };
   const states = [["", "all"], ["kept", `kept to the end (${show.count(many((i) => columns.dropped === undefined || columns.dropped[i] === null))})`]];
   stages.forEach((stage, place) => {
     const count = columns.dropped ? many((i) => columns.dropped[i] === place) : 0;
@@ -100,25 +104,24 @@ function chosen(state) {
   if (state.reason && columns.reason) tests.push((i) => columns.reason[i] === Number(state.reason));
   const places = [];
   for (let i = 0; i < count; i += 1) if (tests.every((test) => test(i))) places.push(i);
-  const goodness = goodnessOf(state.sort);
-  const turn = state.end === "best" ? -1 : 1;
-  const keys = new Map(places.map((i) => [i, goodness(i)]));
-  return places.sort((a, b) => {
-    const [one, other] = [keys.get(a), keys.get(b)];
-    if (one === other) return a - b;
-    if (one === null || other === null) return one === null ? 1 : -1;
-    return turn * (one - other);
-  });
+  const goodness = goodnessOf(state.sort, state.end === "best" ? -1 : 1);
+  return places.sort((a, b) => (goodness[a] === goodness[b] ? a - b : goodness[a] - goodness[b]));
 }
 
-/** Give what says how good a sample is; null where it has no such score, which then comes last. */
-function goodnessOf(sort) {
-  const { columns, scores } = REPORT.summary.samples;
-  const of = (key) => (i) => (columns[key] ? columns[key][i] : null);
-  if (sort === "number") return (i) => i;
-  if (sort === "overall") return (i) => ((of("dropped")(i) ?? null) !== null ? of("dropped")(i) - 100 : (of("apf_best")(i) ?? 0) + (of("sabr_overlap")(i) ?? 0));
+/** Say how good every sample is, times the turn; one without such a score comes last. */
+function goodnessOf(sort, turn) {
+  const { columns, scores, count } = REPORT.summary.samples;
+  const goodness = new Float64Array(count);
+  const { dropped = [], apf_best: best = [], sabr_overlap: overlap = [] } = columns;
   const score = scores.find((one) => one.key === sort);
-  return (i) => { const value = of(sort)(i); return value === null ? null : score.worst === "high" ? -value : value; };
+  for (let i = 0; i < count; i += 1) {
+    if (score) {
+      const value = columns[sort][i];
+      goodness[i] = value === null ? Infinity : turn * (score.worst === "high" ? -value : value);
+    } else if (sort === "number") goodness[i] = turn * i;
+    else goodness[i] = turn * ((dropped[i] ?? null) === null ? (best[i] ?? 0) + (overlap[i] ?? 0) : dropped[i] - 100);
+  }
+  return goodness;
 }
 
 async function drawPage() {
