@@ -146,7 +146,8 @@ def measure(page: Path, program: str) -> dict[str, float]:
         assert not browser.complaints, browser.complaints
     return {
         "open_s_first": opened[0], "open_s_median": float(np.median(opened)), "open_s_least": min(opened),
-        "open_cpu_s_median": float(np.median(busy)), "sort_s": sorted_in, "page_mb": first["page"], "page_mb_after_30_pages": last["page"],
+        "open_cpu_s_median": float(np.median(busy)),
+        "sort_s": sorted_in, "page_mb": first["page"], "page_mb_after_30_pages": last["page"],
         "heap_mb": last["heap"], "empty_page_mb": empty["page"], "all_mb": last["all"], "all_empty_mb": empty["all"],
     }  # fmt: skip
 

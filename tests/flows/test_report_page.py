@@ -145,6 +145,18 @@ def test_says_why_a_label_went_wrong(browser):
     assert "the teacher sees no boat" in browser.run("document.querySelector('.sample .why').textContent")
 
 
+def test_says_by_what_a_label_is_among_the_worst(browser):
+    """The first tenth of a class by a score says so, the others do not; every label has its story."""
+    choose(browser, sort="certainty", size="100", **{"class": "boat"})
+    told = browser.run("[...document.querySelectorAll('.sample')].map((s) => s.textContent)")
+    values = browser.run("gallery.order.map((i) => REPORT.summary.samples.columns.certainty[i])")
+    worst = ["first labels teacher's mean probability" in text for text in told]
+    known = sum(value is not None for value in values)
+    assert worst == [True] * int(known * 0.1) + [False] * (len(told) - int(known * 0.1))
+    assert any(worst)
+    assert all("first label on" in text for text in told[:known])
+
+
 def test_text_of_prompts_is_never_markup(browser):
     """Prompts with tags, quotes and the end of a script are shown as they are."""
     choose(browser, size="100", sort="number")

@@ -185,28 +185,3 @@ function card(i, detail) {
     folded("All scores by stage", (body) => body.append(scoreTable(i, detail)), { class: "numbers" }));
 }
 
-/** Say in sentences which limits a sample missed and why it was dropped. */
-function why(i, detail, dropped) {
-  const { samples, limits } = REPORT.summary;
-  const lines = [];
-  if (dropped !== null) lines.push(el("li", { class: "miss" }, el("b", {}, `${STAGE_NAMES[dropped]}: `), detail.reason));
-  for (const score of samples.scores) {
-    const value = samples.columns[score.key] ? samples.columns[score.key][i] : null;
-    if (misses(score, value)) lines.push(el("li", { class: "miss" }, el("b", {}, `${STAGE_NAMES[score.stage]}: `), `${score.label} is ${show.number(value)}, the limit ${score.limit} is ${limits[score.limit]}`));
-  }
-  const value = (key) => (samples.columns[key] ? samples.columns[key][i] : null);
-  if (value("sabr_skipped") > 0) lines.push(el("li", { class: "miss" }, el("b", {}, "SABR: "), `SAM saw something else in ${value("sabr_skipped")} of ${value("sabr_regions")} regions, which stayed as they were`));
-  if (value("apf_freed") > value("class_share") && dropped === null) lines.push(el("li", {}, el("b", {}, "APF: "), `freed ${show.percent(value("apf_freed"))} of the picture, more than the class has in the end (${show.percent(value("class_share"))}): parts below ${limits["filter.min_similarity"]}`));
-  if (value("agreement") !== null && value("agreement") < 0.5) lines.push(el("li", {}, el("b", {}, "final: "), `shares only ${show.percent(value("agreement"))} (IoU) with the first label`));
-  return lines.length ? el("ul", { class: "why" }, lines) : el("p", { class: "quiet" }, "Reached every limit.");
-}
-
-function scoreTable(i, detail) {
-  const { samples, limits } = REPORT.summary;
-  const rows = samples.scores.filter((score) => samples.columns[score.key]).map((score) => {
-    const value = samples.columns[score.key][i];
-    const limit = score.limit ? `≥ ${limits[score.limit]} (${score.limit})` : "–";
-    return [STAGE_NAMES[score.stage], score.label, show.number(value), limit, value === null ? "not measured" : !score.limit ? "–" : misses(score, value) ? "✗ missed" : "✓ reached"];
-  });
-  return el("div", {}, table(`Scores of ${detail.id}`, ["stage", "score", ["value"], "limit", "verdict"], rows), el("p", { class: "quiet" }, `Pictures from shard ${detail.shard}.`));
-}
