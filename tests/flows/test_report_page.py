@@ -154,7 +154,7 @@ def test_says_by_what_a_label_is_among_the_worst(browser):
     known = sum(value is not None for value in values)
     assert worst == [True] * int(known * 0.1) + [False] * (len(told) - int(known * 0.1))
     assert any(worst)
-    assert all("first label on" in text for text in told[:known])
+    assert all("First label on" in text for text in told[:known])
 
 
 def test_text_of_prompts_is_never_markup(browser):

@@ -26,12 +26,12 @@ function worstTenth(score, place) {
 function story(i) {
   const value = (key) => scoreOf(key, i);
   const parts = [];
-  if (value("found") !== null) parts.push(`first label on ${show.percent(value("found"), 0)}, mean probability ${show.number(value("certainty"))}`);
+  if (value("found") !== null) parts.push(`First label on ${show.percent(value("found"), 0)}, mean probability ${show.number(value("certainty"))}`);
   if (value("apf_freed") !== null) parts.push(`APF kept ${value("apf_kept")} parts, freed ${show.percent(value("apf_freed"), 0)}`);
   if (value("apr_claimed") !== null) parts.push(`APR gave back ${show.percent(value("apr_claimed"), 0)}`);
   if (value("sabr_changed") !== null) parts.push(`SABR changed ${show.percent(value("sabr_changed"), 0)}`);
   if (value("class_share") !== null) parts.push(`in the end ${show.percent(value("class_share"), 0)} class, ${show.percent(value("ignored_share"), 0)} ignored`);
-  return parts.length ? el("p", { class: "quiet" }, `${parts.join(" → ")} (of the picture).`) : null;
+  return parts.length ? el("p", { class: "quiet story" }, `${parts.join(" → ")} (of the picture).`) : null;
 }
 
 /** Say in sentences which limits a sample missed, why it was dropped, and by what it is among the worst. */
@@ -56,7 +56,7 @@ function why(i, detail, dropped) {
   if (worst.length) {
     line(`Worst tenth of ${samples.classes[place]}`, worst.map((score) => `${STAGE_NAMES[score.stage]} ${score.label} (${show.number(value(score.key))})`).join("; "), false);
   }
-  return [lines.length ? el("ul", { class: "why" }, lines) : el("p", {}, "Reached every limit."), story(i)];
+  return lines.length ? el("ul", { class: "why" }, lines) : el("p", {}, "Reached every limit.");
 }
 
 function scoreTable(i, detail) {
