@@ -13,7 +13,6 @@ from typing import Any
 import yaml
 
 from flows.data import split_of, store_of
-from flows.report import write_report
 from flows.settings import dump_config
 from flows.steps import CHAIN
 from pipeline.config import Config
@@ -60,6 +59,8 @@ def write_run(config: Config, name: str, records: Sequence[StageRecord]) -> Path
         latest.unlink(missing_ok=True)
         latest.symlink_to(folder.name)
     if not (folder / "report").exists():  # outside the lock, for it takes a while
+        from flows.report import write_report
+
         write_report(folder)
     return folder
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from flows.report.summary import (
     versions_of,
     work_of,
 )
+from flows.runs import read_told
 from flows.settings import load_config
 from pipeline.classes import IGNORE, ClassSplit
 from pipeline.config import Config
@@ -42,7 +42,7 @@ def write_report(run: Path) -> Path:
         The page, ``report/index.html``.
 
     Raises:
-        InputError: a picture or label of the run is damaged.
+        InputError: a picture, a label or a table of the run is damaged.
     """
     config = _config_of(run)
     partial, folder = run / "report.partial", run / "report"
@@ -55,7 +55,7 @@ def write_report(run: Path) -> Path:
     write_script(partial / "data" / "lineage.js", "lineage", lineage_of(found))
     write_script(partial / "data" / "summary.js", "summary", {
         "run": {"name": run.name, "data": split.dataset, "missing": list(found.missing)},
-        "scores": json.loads((run / "scores.json").read_text()),
+        "scores": read_told(run / "scores.json"),
         "labels": _labels(split), "chain": chain_of(found, gallery, banks),
         "classes": classes_of(split, gallery, banks),
         "limits": _limits(config), "samples": gallery.as_json(split), "looks": looks, **_background(config, found),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flows.runs import read_told
 from pipeline.images import read_labels, read_picture
 from pipeline.store import RunStore, StageRecord
 from pipeline.types import LabelMap, Mask, Picture
@@ -71,8 +72,12 @@ class History:
 
 
 def find_shards(run: Path, store: RunStore) -> Found:
-    """Read the records that a run's lineage names."""
-    lineage = json.loads((run / "lineage.json").read_text())
+    """Read the records that a run's lineage names.
+
+    Raises:
+        InputError: the lineage is damaged.
+    """
+    lineage = read_told(run / "lineage.json")
     records: dict[str, dict[str, StageRecord]] = {}
     missing = []
     for stage, shards in lineage.items():

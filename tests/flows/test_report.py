@@ -160,6 +160,18 @@ def test_report_goes_on_without_shards_that_are_gone(discs, tmp_path):
     assert summary["samples"]["count"] == COUNT
 
 
+def test_damaged_lineage_is_named_in_one_sentence(call, discs, tmp_path):
+    """A run whose lineage is cut off gives no page, and says which file it is."""
+    run = tmp_path / "runs" / discs[0].name
+    run.mkdir(parents=True)
+    shutil.copyfile(discs[0] / "experiment.yaml", run / "experiment.yaml")
+    (run / "lineage.json").write_text('{"images": ')
+    code, _, complaint = call("report", "discs", "--output", tmp_path)
+    assert code == 2
+    assert f"{run / 'lineage.json'} is damaged" in complaint
+    assert not (run / "report").exists()
+
+
 def test_command_builds_the_page_anew(call, discs):
     """`syn4seg report RUN` writes the page; an unknown run is bad input."""
     run, page = discs
