@@ -85,7 +85,7 @@ def run(
             "syn4seg: every synthetic picture was dropped, so both final models are the same: "
             "look into the report, or lower experiment.filter.min_similarity", file=sys.stderr,
         )  # fmt: skip
-    out.print(f"report   {folder / 'report'}\nscores   {folder / 'scores.json'}", soft_wrap=True)
+    out.print(f"report   {folder / 'report' / 'index.html'}\nscores   {folder / 'scores.json'}", soft_wrap=True)
 
 
 @app.command
@@ -173,6 +173,25 @@ def clean(*, output: Output = Path("outputs"), yes: bool = False, json_: AsJson 
     if not json_:
         verb = "deleted" if yes else "could be deleted with --yes"
         out.print(f"{len(unused)} folders, {sum(sizes.values()) / 1e6:.1f} MB {verb}")
+
+
+@app.command
+def report(run: str = "latest", /, *, output: Output = Path("outputs"), json_: AsJson = False) -> None:
+    """Build the page of a finished run anew: RUN/report/index.html, to be opened from disk.
+
+    Parameters
+    ----------
+    run
+        Name of a run, or its end.
+    """
+    from flows.report import write_report
+    from flows.runs import find_run
+
+    page = write_report(find_run(output, run))
+    if json_:
+        print_json({"report": str(page)})
+    else:
+        out.print(f"report   {page}", soft_wrap=True)
 
 
 @app.command

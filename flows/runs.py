@@ -13,7 +13,6 @@ from typing import Any
 import yaml
 
 from flows.data import split_of, store_of
-from flows.report import write_sheets
 from flows.settings import dump_config
 from flows.steps import CHAIN
 from pipeline.config import Config
@@ -55,11 +54,14 @@ def write_run(config: Config, name: str, records: Sequence[StageRecord]) -> Path
             (partial / "lineage.json").write_text(json.dumps(lineage, indent=1))
             (partial / "scores.json").write_text(json.dumps(scores_of(config, records), indent=1))
             _link_results(config, records, partial)
-            write_sheets(store_of(config), records, partial / "report")
             partial.rename(folder)
         latest = runs / "latest"
         latest.unlink(missing_ok=True)
         latest.symlink_to(folder.name)
+    if not (folder / "report").exists():  # outside the lock, for it takes a while
+        from flows.report import write_report
+
+        write_report(folder)
     return folder
 
 

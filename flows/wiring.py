@@ -52,8 +52,12 @@ def refiner_of(config: Config) -> BoundaryRefiner:
 
 def teacher_of(config: Config, record: StageRecord) -> Teacher:
     """Give the model that makes the first labels, as a finished shard holds it."""
-    backbone = backbone_path(config.experiment.teacher.backbone)
-    return _teacher(store_of(config).folder(record), backbone, device_of(config))
+    return teacher_at(config, store_of(config).folder(record))
+
+
+def teacher_at(config: Config, folder: Path) -> Teacher:
+    """Give the model that makes the first labels, from its folder."""
+    return _teacher(folder, backbone_path(config.experiment.teacher.backbone), device_of(config))
 
 
 @lru_cache(maxsize=2)
@@ -67,7 +71,7 @@ def prototypes_of(config: Config, folder: Path) -> dict[str, Floats]:
     Raises:
         InputError: a support's mask is empty.
     """
-    teacher = _teacher(folder, backbone_path(config.experiment.teacher.backbone), device_of(config))
+    teacher = teacher_at(config, folder)
     prototypes = {}
     for support in read_supports(config):
         features = [seen_features(config, teacher, [picture])[0] for picture in support.pictures]

@@ -246,6 +246,10 @@ class Execution(Settings):
     output: str = Field("outputs", description="folder of the store and the runs")
     readers: int = Field(0, ge=0, le=1024, description="processes that prepare the batches of a training ahead")
     tensorboard: bool = Field(False, description="write TensorBoard's files beside a training's checkpoints")
+    report_pictures: int = Field(
+        2, ge=0, le=100, description="validation pictures a novel class that the report shows the models on; 0: none, "
+        "no model is loaded for it"
+    )
     data: str = Field("data", description="folder of the data sets that are not drawn: VOC2012, COCO2014, ...")
 
 

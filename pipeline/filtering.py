@@ -9,11 +9,13 @@ the middle is right and the rim is wrong. Source: ours, decisions.md, regions; `
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pipeline.classes import IGNORE, ClassSplit
 from pipeline.config import FilterSettings
 from pipeline.prototypes import cosine, masked_mean
 from pipeline.regions import components, squares
-from pipeline.types import Floats, Sample
+from pipeline.types import Floats, Mask, Sample
 
 VERSION = 2
 
@@ -42,16 +44,23 @@ def filter_regions(
     if not settings.enabled:
         return sample
     labels, free = sample.labels.copy(), sample.free.copy()
-    side = max(1, round(settings.part * max(labels.shape)))
     kept, best = 0, -1.0
-    for component in components(labels == split.id_of(sample.name)):
-        large = component.mean() >= settings.min_area
-        for region in squares(component, side):
-            similarity = cosine(masked_mean(features, region), prototype)
-            best = max(best, similarity)
-            if large and similarity >= settings.min_similarity:
-                kept += 1
-            else:
-                free |= region
+    for region, large, similarity in judged_regions(labels == split.id_of(sample.name), features, prototype, settings):
+        best = max(best, similarity)
+        if large and similarity >= settings.min_similarity:
+            kept += 1
+        else:
+            free |= region
     labels[free] = IGNORE
     return sample.labelled(labels, free, apf_kept=float(kept), apf_freed=float(free.mean()), apf_best=best)
+
+
+def judged_regions(
+    mask: Mask, features: Floats, prototype: Floats, settings: FilterSettings
+) -> Iterator[tuple[Mask, bool, float]]:
+    """Give every region of a mask, bool (H, W), whether its component is large enough, and s(r)."""
+    side = max(1, round(settings.part * max(mask.shape)))
+    for component in components(mask):
+        large = bool(component.mean() >= settings.min_area)
+        for region in squares(component, side):
+            yield region, large, cosine(masked_mean(features, region), prototype)

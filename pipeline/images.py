@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from pipeline.classes import ClassSplit
@@ -108,6 +109,17 @@ def write_labels(path: Path, labels: LabelMap, flavour: Literal["index", "palett
         image = image.convert("P")
         image.putpalette(voc_palette().ravel().tolist())
     _save(image, path)
+
+
+def write_indexed(path: Path, codes: LabelMap, colours: NDArray[np.uint8]) -> None:
+    """Write codes, uint8 (H, W), as PNG whose palette is ``colours``, uint8 (256, 4) of red, green, blue and opacity.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    image = Image.fromarray(codes).convert("P")
+    image.putpalette(colours[:, :3].ravel().tolist())
+    _save(image, path, transparency=colours[:, 3].tobytes())
 
 
 def voc_palette() -> Picture:

@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from flows.data import prepare_data, split_of, store_of
@@ -32,7 +33,7 @@ def overrides(tmp_path_factory, tiny, trained):
     """The tiny run, in whose store lies a teacher that sees novel things everywhere, so that every stage has work."""
     output = tmp_path_factory.mktemp("out")
     lenient = ["experiment.filter.min_similarity=-1", "experiment.filter.min_area=0"]
-    overrides = [*tiny, *lenient, f"execution.output={output}"]
+    overrides = [*tiny, *lenient, f"execution.output={output}", "execution.report_pictures=1"]
     put_seeing_teacher(load_config(None, overrides), trained)
     return overrides
 
@@ -75,6 +76,24 @@ def test_run_writes_what_it_promises(finished):
     assert [len(lineage[s]) for s in ("prompts", "images", "refine", "train", "scores")] == [5, 5, 5, 2, 3]
     assert {p.name for p in (folder / "checkpoints").iterdir()} == {"teacher", "before", "after"}
     assert (folder.parent / "latest").resolve() == folder.resolve()
+
+
+def test_report_shows_what_the_models_see(finished):
+    """The page has predictions of every model, IIR's maps and similarities, each with its files."""
+    _, folder, _ = finished
+    text = (folder / "report" / "data" / "summary.js").read_text()
+    looks = json.loads(text.partition("=")[2].rstrip(";\n"))["looks"]
+    assert "note" not in looks
+    assert looks["models"] == ["teacher", "before", "after"]
+    for row in looks["predictions"]:
+        assert set(row["iou"]) == set(looks["models"])
+        picture, strip = (Image.open(folder / "report" / "looks" / f"{row['file']}.{end}") for end in ("jpg", "png"))
+        assert strip.size == (4 * picture.width, picture.height)
+    for row in looks["maps"]:
+        files = [folder / "report" / "looks" / f"{row['file']}-{end}" for end in ("support.jpg", "query-parts.png")]
+        assert all(path.exists() for path in files)
+    assert {row["class"] for row in looks["predictions"]} == {row["class"] for row in looks["maps"]}
+    assert any(one["filter"] for one in looks["similarities"].values())
 
 
 def test_dataset_is_voc(finished):

@@ -1,0 +1,93 @@
+"""What the page tells of the prompt banks: accepted and refused sentences, similarities, diversity."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.report.found import Found, read_lines
+from flows.report.script import write_script
+
+LISTED = 2000
+"""Sentences of a class that the page lists, of the accepted and of the refused ones each."""
+BINS = 40
+
+
+def write_banks(found: Found, folder: Path) -> dict[str, dict[str, Any]]:
+    """Write the sentences of every class as scripts; gives class -> counts, histogram and diversity."""
+    banks = {}
+    for number, record in enumerate(found.of("prompts")):
+        place = found.store.folder(record)
+        accepted, refused = read_lines(place / "prompts.jsonl"), read_lines(place / "refused.jsonl")
+        if not accepted:
+            continue
+        write_script(folder / "data" / f"prompts-{number:03d}.js", f"prompts/{number}", {
+            "accepted": [[row["text"], round(row["similarity"], 4)] for row in accepted[:LISTED]],
+            "refused": [[r["text"], round(r["similarity"], 4), r["reason"], r["nearest"]] for r in refused[:LISTED]],
+        })  # fmt: skip
+        reasons = Counter(row["reason"].split("(")[0].strip() for row in refused)
+        offered = record.counts.get("offered", len(accepted) + len(refused))
+        if offered > len(accepted) + len(refused):
+            reasons["accepted in the last block, but not needed"] = offered - len(accepted) - len(refused)
+        vectors = place / "vectors.npy"
+        banks[accepted[0]["name"]] = {
+            "file": number, "accepted": len(accepted), "refused": len(refused), "reasons": dict(reasons),
+            "offered": offered, "listed": LISTED,
+            "histogram": _histogram(accepted, refused),
+            "diversity": diversity(np.load(vectors)) if vectors.exists() else None,
+            "attributes": _attributes(accepted),
+        }  # fmt: skip
+    return banks
+
+
+def diversity(vectors: NDArray[np.float32]) -> dict[str, float]:
+    """Say how different sentences are, from their unit vectors, float32 (N, C).
+
+    Returns:
+        ``mean_cosine`` over all pairs, ``effective``: as how many wholly different sentences they count.
+    """
+    count = len(vectors)
+    if count < 2:
+        return {"mean_cosine": 1.0, "effective": float(count)}
+    x = vectors.astype(np.float64)
+    total = float(np.square(x.sum(0)).sum())
+    return {
+        "mean_cosine": round((total - count) / (count * (count - 1)), 4),
+        "effective": round(vendi(x), 2),
+    }
+
+
+def vendi(vectors: NDArray[np.float64]) -> float:
+    """Give the Vendi score of unit vectors (N, C): 1 where all are equal, N where all are orthogonal.
+
+    Source: Friedman and Dieng 2023, exp(-sum_i l_i log l_i) with l the eigenvalues of K / N, K the matrix of cosines;
+    X^T X / N has the same ones and is no larger than (C, C).
+    """
+    wide = len(vectors) <= vectors.shape[1]
+    gram = vectors @ vectors.T if wide else vectors.T @ vectors
+    values = np.linalg.eigvalsh(gram / len(vectors))
+    values = values[values > 1e-12]
+    return float(np.exp(-(values * np.log(values)).sum()))
+
+
+def _histogram(accepted: Sequence[dict[str, Any]], refused: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Count similarities in equal bins; the first sentence of a bank has none."""
+    groups = [[row["similarity"] for row in rows if row["similarity"] > -1] for rows in (accepted, refused)]
+    both = [value for group in groups for value in group]
+    low, high = (min(both), max(max(both), min(both) + 0.01)) if both else (0.0, 1.0)
+    counts = [np.histogram(group, BINS, (low, high))[0].tolist() for group in groups]
+    return {"low": round(low, 4), "high": round(high, 4), "accepted": counts[0], "refused": counts[1]}
+
+
+def _attributes(accepted: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """Count the values of every attribute, the most frequent first."""
+    counts: dict[str, Counter[str]] = {}
+    for row in accepted:
+        for attribute, value in row["attributes"].items():
+            counts.setdefault(attribute, Counter())[str(value)] += 1
+    return {attribute: dict(values.most_common(12)) for attribute, values in counts.items()}
