@@ -170,7 +170,7 @@ class Own:
             yield from wrong
             if counts is not None and purpose == "base" and not wrong:
                 yield from self._few_base(counts)
-            if purpose == "support":
+            if purpose == "support" and not wrong:
                 yield from self._few_supports(pictures, shots)
 
     def _few_base(self, counts: NDArray[np.int64]) -> Iterator[str]:

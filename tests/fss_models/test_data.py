@@ -123,7 +123,7 @@ def test_too_few_pictures_for_an_episode(base_set):
     with pytest.raises(InputError, match=r"label 1 is shown .* by 6 of the pictures, .* lower the number of shots"):
         EpisodeSampler(base_set.counts, (1,), shots=6)
     with pytest.raises(InputError, match=r"'cup' \(id 1\) is shown .* by 1 of .*: add pictures of it or leave"):
-        TeacherBatches(Subset(base_set, range(4)), 4, 4, 32, 0, ("background", "cup", "b", "c", "d"))
+        TeacherBatches(Subset(base_set, range(4)), 4, 4, Draws(32, 0), ("background", "cup", "b", "c", "d"))
 
 
 def test_teacher_episodes_show_their_class(base_set):
