@@ -22,7 +22,7 @@ run: $(VENV)/.ok  ## the whole chain on picto (or CONFIG=file.yaml): prompts to 
 	@$(BIN)/syn4seg run $(CONFIG)
 
 test: $(VENV)/.ok  ## all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.ok  ## style, types and the fast tests
 	@$(BIN)/ruff check .
