@@ -90,7 +90,7 @@ def measure(row: str, args: argparse.Namespace) -> dict[str, Any]:
     def work() -> None:
         if optimiser is None:
             with torch.no_grad():
-                model(batch.query, batch.supports, batch.masks)
+                model(batch.query, batch.supports, batch.masks, batch.classes)
             return
         losses = model.losses(batch)
         clock.run("backward", losses["loss"].backward)

@@ -107,7 +107,7 @@ def _labeller(
     multiscale = multiscale or config.experiment.fss.multiscale
 
     def label(picture: Picture) -> LabelMap:
-        return predict_fss(network, picture, shown, masks, multiscale=multiscale)
+        return predict_fss(network, picture, shown, masks, name=supports.name, multiscale=multiscale)
 
     return label, ("background", supports.name), lambda y: y
 

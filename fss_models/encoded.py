@@ -103,7 +103,8 @@ class Encoded:
     def _encode(self, keys: list[tuple[int, int]]) -> Row:
         levels = Levels(**self._levels([(place, PLAIN[0]) for place, _ in keys]))
         masks = torch.stack([fit(*shown(self.data, place, label), self.side)[1] for place, label in keys])
-        return self.model.encode(levels, masks.to(self.model.backbone.mean.device))
+        device = self.model.backbone.mean.device
+        return self.model.encode(levels, masks.to(device), torch.tensor([label for _, label in keys], device=device))
 
 
 def shown(data: Labelled, place: int, label: int) -> tuple[Picture, LabelMap]:

@@ -54,6 +54,7 @@ def evaluate_fss(
         over the seeds), ``per_seed`` and the settings; fractions in 0..1.
     """
     model.eval()
+    model.name_classes(split.names)
     side = square_side(model, data, side)
     encoded = Encoded(model, data, side, views=VIEWS if multiscale else PLAIN)
     labels = tuple(classes if classes is not None else split.novel_ids)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,7 +31,7 @@ class EpisodeBatch:
         truth: of the queries, uint8 (B, H, W) with 0, 1 and 255.
         supports: pictures float (B, S, 3, H, W) in 0..1.
         masks: of the supports, uint8 (B, S, H, W) with 0, 1 and 255.
-        classes: split id of each episode's class, int (B,).
+        classes: number of each episode's class, its split id, int (B,).
     """
 
     query: Tensor
@@ -63,13 +63,18 @@ class FssModel(Protocol):
     config: FssConfig
     backbone: Backbone
 
-    def __call__(self, query: Tensor, supports: Tensor, masks: Tensor) -> Tensor:
+    def name_classes(self, names: Sequence[str]) -> None:
+        """Say what the classes are called, by their numbers; models that read no text do not listen."""
+        ...
+
+    def __call__(self, query: Tensor, supports: Tensor, masks: Tensor, classes: Tensor) -> Tensor:
         """Give foreground logits float (B, h, w), any size.
 
         Args:
             query: pictures float (B, 3, H, W) in 0..1.
             supports: pictures float (B, S, 3, H, W) in 0..1.
             masks: uint8 (B, S, H, W) with 1 on the class, 0 on the rest and 255 where unknown or beside the picture.
+            classes: int (B,), the number of each episode's class, see ``name_classes``.
         """
         ...
 
@@ -77,12 +82,13 @@ class FssModel(Protocol):
         """Give the backbone's levels of pictures float (B, 3, H, W) in 0..1."""
         ...
 
-    def encode(self, levels: Levels, masks: Tensor) -> Code:
+    def encode(self, levels: Levels, masks: Tensor, classes: Tensor) -> Code:
         """Give what is kept of B supports, each for itself.
 
         Args:
             levels: of the B pictures.
             masks: uint8 (B, H, W), see ``__call__``.
+            classes: int (B,), see ``__call__``.
         """
         ...
 
@@ -128,9 +134,13 @@ class FssNetwork(Pretrained, nn.Module):
         super().__init__()
         self.config, self.backbone = config.model_copy(update=backbone.settings), backbone
 
-    def forward(self, query: Tensor, supports: Tensor, masks: Tensor) -> Tensor:
+    def name_classes(self, names: Sequence[str]) -> None:
+        """Say what the classes are called, see `FssModel`."""
+
+    def forward(self, query: Tensor, supports: Tensor, masks: Tensor, classes: Tensor) -> Tensor:
         """Give foreground logits, see `FssModel`."""
-        code = self.encode(self.see(supports.flatten(0, 1)), masks.flatten(0, 1))
+        of_each = classes.repeat_interleave(masks.shape[1])
+        code = self.encode(self.see(supports.flatten(0, 1)), masks.flatten(0, 1), of_each)
         code = {name: x.unflatten(0, masks.shape[:2]) for name, x in code.items()}
         return self.decode(self.see(query), code, (query.shape[-2], query.shape[-1]))
 
@@ -138,7 +148,7 @@ class FssNetwork(Pretrained, nn.Module):
         """Give the backbone's levels of pictures, see `FssModel`."""
         return self.backbone(pictures)
 
-    def encode(self, levels: Levels, masks: Tensor) -> Code:
+    def encode(self, levels: Levels, masks: Tensor, classes: Tensor) -> Code:
         """Give what is kept of supports, see `FssModel`."""
         raise NotImplementedError
 
@@ -177,13 +187,13 @@ class IirFss(FssNetwork):
         with seeded(config.seed, "initial weights"):
             self.decoder = IIR(mid, high, preset(config.name), **{"shots": config.shots, **config.options})
 
-    def encode(self, levels: Levels, masks: Tensor) -> Code:
+    def encode(self, levels: Levels, masks: Tensor, classes: Tensor) -> Code:
         """Give the decoder's code of supports and their pretraining classes, see `FssModel`."""
         beside, masks = (masks == 0)[:, None], (masks == 1)[:, None]
-        seen, classes = see_supports(self.backbone, levels, masks, masks.shape[-2:])
+        seen, own = see_supports(self.backbone, levels, masks, masks.shape[-2:])
         code = self.decoder.encode_supports(seen, masks, beside)
         parts = {f.name: getattr(code, f.name) for f in fields(code)}
-        return {"classes": classes[:, 0], **{name: x[:, 0] for name, x in parts.items() if x is not None}}
+        return {"classes": own[:, 0], **{name: x[:, 0] for name, x in parts.items() if x is not None}}
 
     def decode(self, query: Levels, code: Code, size: tuple[int, int]) -> Tensor:
         """Give foreground logits, see `FssModel`."""
@@ -223,7 +233,7 @@ class Matching(FssNetwork):
         if config.options:
             raise TypeError("it has none, add --set experiment.fss.options={}")
 
-    def encode(self, levels: Levels, masks: Tensor) -> Code:
+    def encode(self, levels: Levels, masks: Tensor, classes: Tensor) -> Code:
         """Give the two prototypes of supports, see `FssModel`."""
         soft = (resize((masks == m)[:, None].float(), levels.f3.shape[-2:])[:, 0] for m in (1, 0))
         return dict(zip(("thing", "rest"), contrast_prototypes(levels.f3, *soft), strict=True))

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from fss_models.layers import resize
 
-Episode = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Foreground logits (B, h, w) from queries (B, 3, H, W), supports (B, S, 3, H, W) and masks (B, S, H, W)."""
+Episode = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""Foreground logits (B, h, w) from queries (B, 3, H, W), supports (B, S, 3, H, W), masks (B, S, H, W), classes (B,)."""
 
 Views = tuple[tuple[float, ...], ...]
 """Each a chain of factors by which a query is resized; the first one leaves it as it is."""
@@ -22,7 +22,9 @@ VIEWS: Views = ((1.0,), (0.8,), (0.8, 1.25))
 
 
 @torch.no_grad()
-def predict_multiscale(model: Episode, query: Tensor, supports: Tensor, masks: Tensor, views: Views = VIEWS) -> Tensor:
+def predict_multiscale(
+    model: Episode, query: Tensor, supports: Tensor, masks: Tensor, classes: Tensor, views: Views = VIEWS
+) -> Tensor:
     """Give foreground probabilities, float (B, H, W) in 0..1: the mean over views of the query.
 
     The supports stay as they are: whether IIR scales them too is not known.
@@ -32,9 +34,10 @@ def predict_multiscale(model: Episode, query: Tensor, supports: Tensor, masks: T
         query: float (B, 3, H, W) in 0..1.
         supports: float (B, S, 3, H, W) in 0..1.
         masks: (B, S, H, W).
+        classes: (B,), see `fss.FssModel`.
         views: of the query.
     """
-    logits = [model(viewed(query, view), supports, masks) for view in views]
+    logits = [model(viewed(query, view), supports, masks, classes) for view in views]
     return mean_foreground(logits, (query.shape[-2], query.shape[-1]))
 
 

@@ -35,7 +35,8 @@ def predict_gfss(model: GfssModel, picture: Picture) -> LabelMap:
 
 @torch.no_grad()
 def predict_fss(
-    model: Any, picture: Picture, pictures: Sequence[Picture], masks: Sequence[Mask], *, multiscale: bool = False
+    model: Any, picture: Picture, pictures: Sequence[Picture], masks: Sequence[Mask], *, name: str,
+    multiscale: bool = False,
 ) -> LabelMap:
     """Give 1 on the class that the supports show and 0 elsewhere, uint8 (H, W).
 
@@ -44,13 +45,15 @@ def predict_fss(
         picture: the query, uint8 RGB (H, W, 3).
         pictures: K supports, uint8 RGB, of any sizes.
         masks: bool (H, W) each, True on the class.
+        name: of the class.
         multiscale: the mean over three views of the query, see `multiscale.VIEWS`.
     """
     nothing = np.zeros(picture.shape[:2], np.uint8)
     data = Arrays([picture, *pictures], [nothing, *(m.astype(np.uint8) for m in masks)], 2)
     episode = Episode(1, 0, tuple(range(1, len(data))))
     batch = fitted_batch(data, [episode], _side(model, model.config.side, picture)).to(model.backbone.mean.device)
-    shown = batch.query, batch.supports, batch.masks
+    model.name_classes(("background", name))
+    shown = batch.query, batch.supports, batch.masks, batch.classes
     margins = 2 * predict_multiscale(model, *shown) - 1 if multiscale else model(*shown).float()
     return (unfit(margins[0], picture.shape[:2]) > 0).to(torch.uint8).cpu().numpy()
 

@@ -103,6 +103,7 @@ def train_fss(
         raise InputError(f"every one of the {len(data)} training pictures shows a novel class: choose other pictures")
     side = settings.side or max(kept[0][1].shape)
     model = build_fss_model(config.model_copy(update={"side": side}), backbone).to(place.device)
+    model.name_classes(split.names)
     if config.options.get("base"):  # IIR's ensemble stands on the base learner that was prepared with the backbone
         read_base_learner(model.decoder.ensemble, model.backbone.source)
     enough = kept.counts >= settings.min_pixels

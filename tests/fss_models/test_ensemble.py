@@ -124,12 +124,12 @@ def test_views_of_a_query():
     """The model sees the query as it is, at 0.8, and at full size again but blurred; probabilities are averaged."""
     seen = []
 
-    def model(query, supports, masks):
+    def model(query, supports, masks, classes):
         seen.append(query)
         return torch.full((1, 4, 4), float(len(seen)))
 
     query = torch.rand(1, 3, 40, 45, generator=torch.Generator().manual_seed(0))
-    p = predict_multiscale(model, query, torch.rand(1, 1, 3, 40, 45), torch.ones(1, 1, 40, 45))
+    p = predict_multiscale(model, query, torch.rand(1, 1, 3, 40, 45), torch.ones(1, 1, 40, 45), torch.ones(1))
     assert [tuple(x.shape[-2:]) for x in seen] == [(40, 45), (32, 36), (40, 45)]
     assert torch.equal(seen[0], query)
     assert not torch.equal(seen[2], query)
@@ -141,5 +141,6 @@ def test_views_of_a_query():
 def test_one_view_is_the_model_itself():
     """With the first view alone the answer is the enlarged prediction."""
     logits = random(1, 8, 8)
-    p = predict_multiscale(lambda *_: logits, torch.rand(1, 3, 8, 8), torch.rand(1), torch.rand(1), views=((1.0,),))
+    unused = torch.zeros(1)
+    p = predict_multiscale(lambda *_: logits, torch.rand(1, 3, 8, 8), unused, unused, unused, views=((1.0,),))
     assert torch.equal(p, logits.sigmoid())

@@ -53,9 +53,10 @@ def test_batch_of_two_is_two_of_one(network, base_set, shots):
     """Episodes of a batch do not influence each other, and evaluation is deterministic."""
     batch = episodes_of(base_set, shots)
     with torch.no_grad():
-        both = network(batch.query, batch.supports, batch.masks)
-        again = network(batch.query, batch.supports, batch.masks)
-        alone = [network(batch.query[i : i + 1], batch.supports[i : i + 1], batch.masks[i : i + 1]) for i in (0, 1)]
+        both = network(batch.query, batch.supports, batch.masks, batch.classes)
+        again = network(batch.query, batch.supports, batch.masks, batch.classes)
+        told = (batch.query, batch.supports, batch.masks, batch.classes)
+        alone = [network(*(x[i : i + 1] for x in told)) for i in (0, 1)]
     assert both.ndim == 3
     assert torch.equal(both, again)
     torch.testing.assert_close(both, torch.cat(alone), atol=1e-4, rtol=1e-3)
@@ -67,7 +68,7 @@ def test_odd_sizes(network):
     masks = torch.zeros(1, 2, 37, 51, dtype=torch.uint8)
     masks[0, 0, 5:20, 8:30] = 1
     with torch.no_grad():
-        assert network(query, supports, masks).isfinite().all()
+        assert network(query, supports, masks, torch.tensor([1])).isfinite().all()
 
 
 def test_gradient_reaches_the_model_and_not_the_backbone(network, base_set):
@@ -108,8 +109,8 @@ def test_saved_model_predicts_the_same_bits(network, base_set, tmp_path):
     read = type(network).from_pretrained(tmp_path / "m")
     assert read.backbone.source == str(tmp_path / "m" / "backbone")
     with torch.no_grad():
-        expected = network(batch.query, batch.supports, batch.masks)
-        assert torch.equal(read(batch.query, batch.supports, batch.masks), expected)
+        expected = network(batch.query, batch.supports, batch.masks, batch.classes)
+        assert torch.equal(read(batch.query, batch.supports, batch.masks, batch.classes), expected)
     card = (tmp_path / "m" / "README.md").read_text()
     assert "pipeline_tag: image-segmentation" in card
     assert "| dataset | tiny |" in card
@@ -128,8 +129,8 @@ def test_stride_of_a_given_backbone_is_kept(base_set, backbone, backbone_folder,
     read = FssNetwork.from_pretrained(tmp_path)
     assert (read.backbone.stride, read.backbone.dtype) == (32, torch.float32)
     with torch.no_grad():
-        expected = model(batch.query, batch.supports, batch.masks)
-        assert torch.equal(read(batch.query, batch.supports, batch.masks), expected)
+        expected = model(batch.query, batch.supports, batch.masks, batch.classes)
+        assert torch.equal(read(batch.query, batch.supports, batch.masks, batch.classes), expected)
     with pytest.raises(InputError, match="at stride 32 of its backbone, not 8"):
         FssNetwork.load(tmp_path, backbone)
 
@@ -146,12 +147,12 @@ def test_contrast_is_prototype_matching(backbone, backbone_folder, base_set, sho
     batch = episodes_of(base_set, shots)
     batch.masks[:, :, :, 20:] = 255
     with torch.no_grad():
-        with_head = model(batch.query, batch.supports, batch.masks)
+        with_head = model(batch.query, batch.supports, batch.masks, batch.classes)
         last.weight.zero_()
         if last.bias is not None:
             last.bias.zero_()
-        found = model(batch.query, batch.supports, batch.masks)
-        expected = matching(batch.query, batch.supports, batch.masks)
+        found = model(batch.query, batch.supports, batch.masks, batch.classes)
+        expected = matching(batch.query, batch.supports, batch.masks, batch.classes)
     assert not torch.equal(with_head, found)
     torch.testing.assert_close(resize(found[:, None], (32, 32))[:, 0], expected, atol=1e-4, rtol=1e-4)
 
@@ -257,7 +258,7 @@ class Oracle(FssNetwork):
         """Look at the colours themselves."""
         return Levels(*[pictures] * 4)
 
-    def encode(self, levels, masks):
+    def encode(self, levels, masks, classes):
         """Give the mean colour of the class."""
         one = (masks == 1)[:, None].float()
         return {"colour": (levels.f1 * one).sum((2, 3)) / one.sum((2, 3))}
@@ -292,7 +293,7 @@ def test_scores_are_those_of_a_plain_count(network, novel_set):
         e = sampler.draw(i)
         batch = fitted_batch(novel_set, [e], 32)
         with torch.no_grad():
-            found = unfit(network(batch.query, batch.supports, batch.masks)[0], (32, 27)).numpy() > 0
+            found = unfit(network(batch.query, batch.supports, batch.masks, batch.classes)[0], (32, 27)).numpy() > 0
         truth = novel_set[e.query][1] == e.label
         for k, (t, p) in enumerate(((~truth, ~found), (truth, found))):
             both[e.label, k] += (t & p).sum()
@@ -313,7 +314,7 @@ def test_three_views_are_scored_as_they_are_predicted(network, novel_set, resolu
     for i in range(6):
         e = sampler.draw(i)
         batch = fitted_batch(novel_set, [e], 32)
-        p = predict_multiscale(network, batch.query, batch.supports, batch.masks)[0]
+        p = predict_multiscale(network, batch.query, batch.supports, batch.masks, batch.classes)[0]
         size = (32, 27) if resolution == "original" else (32, 32)
         found = unfit(p, size).numpy() > 0.5
         truth = novel_set[e.query][1] == e.label if resolution == "original" else batch.truth[0].numpy() == 1
@@ -331,9 +332,9 @@ def test_views_are_of_queries_alone(oracle, novel_set):
             seen.extend([pictures.shape[-1]] * len(pictures))
             return super().see(pictures)
 
-        def encode(self, levels, masks):
+        def encode(self, levels, masks, classes):
             shown.extend([masks.shape[-1]] * len(masks))
-            return super().encode(levels, masks)
+            return super().encode(levels, masks, classes)
 
     sampler = EpisodeSampler(novel_set.counts, (5, 6), shots=2, first="picture")
     drawn = [sampler.draw(i) for i in range(40)]
@@ -355,9 +356,9 @@ def test_pictures_and_supports_are_encoded_once(oracle, novel_set):
             seen.append(len(pictures))
             return super().see(pictures)
 
-        def encode(self, levels, masks):
+        def encode(self, levels, masks, classes):
             shown.append(len(masks))
-            return super().encode(levels, masks)
+            return super().encode(levels, masks, classes)
 
     counting = Counting(oracle.config, oracle.backbone)
     sampler = EpisodeSampler(novel_set.counts, (5, 6), shots=2, first="picture")
