@@ -32,7 +32,8 @@ check: $(VENV)/.ok  ## style, types and the fast tests
 bench: $(VENV)/.ok  ## time and memory of a training step and of evaluation at full size, by part
 	@$(BIN)/python benchmarks/fss.py
 
-results: $(VENV)/.ok  ## docs/results.md from docs/results/*.json
+results: $(VENV)/.ok  ## docs/results.md and its charts from docs/results/*.json
+	@$(BIN)/python -m flows.charts docs/results
 	@$(BIN)/python -m flows.results docs/results > docs/results.md.new && mv docs/results.md.new docs/results.md
 
 picto-weights: $(VENV)/.ok  ## train the small models of picto again (hours on two cores; resumable)

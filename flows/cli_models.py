@@ -169,30 +169,39 @@ def compare(
     config: Source = None, /, *, vary: Annotated[list[str], Parameter(negative=())], set_: Overrides = None,
     folds: Annotated[list[int], Parameter(consume_multiple=True, negative=())],
     seeds: Annotated[list[int], Parameter(consume_multiple=True, negative=())],
-    shots: Annotated[list[int], Parameter(consume_multiple=True, negative=())],
+    shots: Annotated[list[int], Parameter(consume_multiple=True, negative=())], protocol: str = "fss",
     to: Path = Path("outputs/results"), output: Output = Path("outputs"),
 ) -> None:  # fmt: skip
-    """Train and score FSS models side by side over folds, seeds and shots, and print the tables.
+    """Train and score models side by side over folds, seeds and shots; print the tables, draw a chart.
 
-    Each is trained once a fold and seed and scored with every number of shots. Stopped and started again, it goes on.
+    Of fss each is trained once a fold and seed and scored with every number of shots. Of gfss-diam and gfss-capl each
+    is the final learner of the whole chain, without and with the synthetic pictures. Stopped and started again, it
+    goes on.
 
         syn4seg compare picto_fss --folds 0 1 2 3 --seeds 0 1 2 --shots 1 5 --vary iir --vary matching
             --vary "without local: experiment.fss.options.prototypes=core"
+        syn4seg compare picto --protocol gfss-diam --folds 0 --seeds 0 --shots 1 --vary iir --vary i2r
 
     Parameters
     ----------
+    protocol
+        fss, gfss-diam or gfss-capl.
     vary
         A model's name, or "a name: key=value key=value"; repeatable.
     to
-        Folder for a file of scores each, for python -m flows.results.
+        Folder for a file of scores each and the charts, for python -m flows.results.
     """
-    from flows.compare import Variant, compare_fss
+    from flows.charts import draw_charts
+    from flows.compare import Grid, Variant, compare_models
     from flows.results import tables
 
     chosen = [Variant.parse(text) for text in vary]
     own = [f"execution.output={output}", *(set_ or ())]
-    compare_fss(config, own, chosen, folds=folds, seeds=seeds, shots=shots, to=to, console=Console(stderr=True))
+    grid = Grid(one_of(protocol, PROTOCOLS, "protocol"), folds, seeds, shots)
+    compare_models(config, own, chosen, grid, to, Console(stderr=True))
     print(tables(to))
+    for chart in draw_charts(to):
+        out.print(f"chart    {chart}", soft_wrap=True)
 
 
 def predict(

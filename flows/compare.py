@@ -1,16 +1,21 @@
-"""FSS models side by side: each variant trained and scored over folds, seeds and shots, one file of scores each."""
+"""Models side by side: each variant trained and scored over folds, seeds and shots, one file of scores each."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from flows.fss import trained_and_scored
+from flows import wiring
+from flows.data import find_data, labelled, prepare_data, split_of
+from flows.fss import network_of, trained_and_scored
+from flows.run import compute
+from flows.runs import scores_of
 from flows.settings import load_config
 from pipeline.config import Config
 from pipeline.errors import InputError
@@ -41,22 +46,37 @@ class Variant:
         return cls(name.strip(), changes)
 
 
-def compare_fss(
-    source: str | None, overrides: Sequence[str], variants: Sequence[Variant], *, folds: Sequence[int],
-    seeds: Sequence[int], shots: Sequence[int], to: Path, console: Console,
+@dataclass(frozen=True)
+class Grid:
+    """What every variant is trained and scored on.
+
+    Attributes:
+        protocol: fss, gfss-diam or gfss-capl.
+        folds: of the data set.
+        seeds: of the trainings; a model that learns nothing is scored with the first of them alone.
+        shots: supports; a variant of fss is trained once, with the config's shots, and scored with each of these.
+    """
+
+    protocol: str
+    folds: Sequence[int]
+    seeds: Sequence[int]
+    shots: Sequence[int]
+
+
+def compare_models(
+    source: str | None, overrides: Sequence[str], variants: Sequence[Variant], grid: Grid, to: Path, console: Console
 ) -> list[Path]:
     """Train and score every variant on every fold and seed; what the store holds is not done again.
 
-    A variant is trained once a fold and seed, with the config's shots, and scored with each number of shots.
+    Under fss a variant is an episodic model. Under a GFSS protocol it is a final learner of the whole chain, scored
+    without and with the synthetic pictures; pictures, labels and teacher are the same for all where their settings are.
 
     Args:
         source: config or preset that the variants change.
         overrides: ``key=value`` that hold for all of them.
         variants: the rows.
-        folds: of the data set.
-        seeds: of the trainings; a model that learns nothing is scored with the first of them alone.
-        shots: supports an episode, at scoring.
-        to: folder for ``DATASET-fss-VARIANT-foldF-Kshot-seedS.json``.
+        grid: folds, seeds and shots.
+        to: folder for ``DATASET-PROTOCOL-VARIANT-foldF-Kshot-seedS.json``.
         console: shows the progress.
 
     Returns:
@@ -65,31 +85,74 @@ def compare_fss(
     Raises:
         InputError: something that the user can mend; told before the first training where it can be.
     """
-    configs: dict[tuple[Variant, int, int], Config] = {}
+    fss = grid.protocol == "fss"
+    shots = (None,) if fss else tuple(grid.shots)
+    common = [*overrides, "experiment.generate.enabled=false" if fss else f"experiment.protocol={grid.protocol}"]
+    configs: dict[tuple[Variant, int, int, int | None], Config] = {}
     for variant in variants:
-        for fold in folds:
-            for seed in seeds:
-                own = [*overrides, *variant.overrides, f"experiment.fold={fold}", f"experiment.seed={seed}"]
-                configs[variant, fold, seed] = config = load_config(source, [*own, "experiment.generate.enabled=false"])
-                if config.experiment.model.name == "matching":
+        for fold in grid.folds:
+            for seed in grid.seeds:
+                for k in shots:
+                    changes = [*common, *variant.overrides, f"experiment.fold={fold}", f"experiment.seed={seed}"]
+                    config = load_config(source, [*changes, *([f"experiment.shots={k}"] if k else ())])
+                    configs[variant, fold, seed, k] = config
+                if fss and config.experiment.model.name == "matching":
                     break
     files: list[Path] = []
-    for done, ((variant, fold, seed), config) in enumerate(configs.items()):
-        stem = f"{_slug(Path(config.experiment.dataset).stem)}-fss-{_slug(variant.name)}-fold{fold}"
-        wanted = {k: to / f"{stem}-{k}shot-seed{seed}.json" for k in shots}
-        files += wanted.values()
+    costs: dict[Variant, dict[str, Any]] = {}
+    to.mkdir(parents=True, exist_ok=True)
+    for done, ((variant, fold, seed, _), config) in enumerate(configs.items()):
         console.print(f"{done + 1} of {len(configs)}: {variant.name}, fold {fold}, seed {seed}")
-        for k, scores in zip(shots, trained_and_scored(config, shots, console), strict=True):
-            told = {"dataset": config.experiment.dataset, "fold": fold, "shots": k, "seed": seed, "protocol": "fss"}
-            told |= {"model": variant.name, "trained_shots": config.experiment.shots}
-            told |= {"chosen": config.experiment.fss.choose, "fss": scores}
-            to.mkdir(parents=True, exist_ok=True)
-            wanted[k].write_text(json.dumps(told, indent=1, allow_nan=False) + "\n")
-            console.print(f"   {k}-shot: mIoU {100 * scores['miou']:.1f}")
+        stem = f"{_slug(Path(config.experiment.dataset).stem)}-{grid.protocol}-{_slug(variant.name)}-fold{fold}"
+        for scores in _episodic(config, grid.shots, costs, variant, console) if fss else _learner(config, console):
+            file = to / f"{stem}-{scores['shots']}shot-seed{seed}.json"
+            file.write_text(json.dumps({**scores, "model": variant.name}, indent=1, allow_nan=False) + "\n")
+            files.append(file)
     return files
+
+
+def _episodic(
+    config: Config, shots: Sequence[int], costs: dict[Variant, dict[str, Any]], variant: Variant, console: Console
+) -> Iterator[dict[str, Any]]:
+    experiment = config.experiment
+    for k, scores in zip(shots, trained_and_scored(config, shots, console), strict=True):
+        if variant not in costs:
+            costs[variant] = _cost(config)
+        yield {
+            "dataset": experiment.dataset, "fold": experiment.fold, "shots": k, "seed": experiment.seed,
+            "protocol": "fss", "trained_shots": experiment.shots, "chosen": experiment.fss.choose,
+            "cost": costs[variant], "fss": scores,
+        }  # fmt: skip
+        console.print(f"   {k}-shot: mIoU {100 * scores['miou']:.1f}")
+
+
+def _cost(config: Config) -> dict[str, Any]:
+    from fss_models.cost import measure_cost
+    from fss_models.fss import build_fss_model
+
+    settings = config.experiment.fss
+    network = network_of(config)
+    model = build_fss_model(network, wiring.load_backbone(network.backbone, settings.stride))
+    model.name_classes(split_of(config).names)
+    data = labelled(config, prepare_data(config)["base"])
+    side = settings.side or max(data[0][1].shape)
+    return measure_cost(model.to(wiring.device_of(config)), side, config.experiment.shots)
+
+
+def _learner(config: Config, console: Console) -> Iterator[dict[str, Any]]:
+    _, records = compute(config, "scores", console)
+    data = find_data(config)
+    if data is None or "validation" not in data:
+        raise InputError(f"{config.experiment.dataset} has no validation pictures, so there is nothing to compare")
+    scores = scores_of(config, records)
+    del scores["teacher"]  # it is the same for all learners
+    yield scores
+    told = [f"{which} {100 * scores[part]['novel_miou']:.1f}" for part, which in LEARNERS.items() if part in scores]
+    console.print(f"   {scores['shots']}-shot, novel mIoU: {', '.join(told)}")
+
+
+LEARNERS = {"before": "without synthetic", "after": "with synthetic"}
 
 
 def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-
-

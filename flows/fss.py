@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -27,6 +27,9 @@ from flows.runs import write_run
 from pipeline.config import Config
 from pipeline.errors import InputError
 from pipeline.store import Draft, StageRecord
+
+if TYPE_CHECKING:
+    from fss_models.fss import FssConfig
 
 
 def run_fss(config: Config, name: str, console: Console) -> Path:
@@ -103,19 +106,14 @@ def scored_classes(config: Config, data: DataSets, *, every: bool = False) -> di
 
 def train_fss_stage(config: Config, data: DataSets) -> StageRecord:
     """Train an FSS model on the base pictures that show no novel thing."""
-    experiment = config.experiment
-    backbone = wiring.backbone_path(experiment.model.backbone)
-    step = steps.fss_step(config, data, backbone)
+    experiment, network = config.experiment, network_of(config)
+    step = steps.fss_step(config, data, network.backbone)
 
     def work(draft: Draft) -> None:
-        from fss_models.fss import FssConfig, build_fss_model
+        from fss_models.fss import build_fss_model
         from fss_models.train_fss import train_fss
 
-        network = FssConfig(
-            name=experiment.model.name, backbone=backbone, shots=experiment.shots, side=experiment.fss.side,
-            stride=experiment.fss.stride, options=experiment.fss.options.model_dump(), seed=experiment.seed,
-        )  # fmt: skip
-        frozen = wiring.load_backbone(backbone, experiment.fss.stride)
+        frozen = wiring.load_backbone(network.backbone, experiment.fss.stride)
         if experiment.model.name == "matching":
             keep_model(build_fss_model(network, frozen), draft)
             return
@@ -127,6 +125,18 @@ def train_fss_stage(config: Config, data: DataSets) -> StageRecord:
         keep_model(model, draft)
 
     return computed(config, step, work)
+
+
+def network_of(config: Config) -> FssConfig:
+    """Give the settings of the network that a config's FSS model is."""
+    from fss_models.fss import FssConfig
+
+    experiment = config.experiment
+    return FssConfig(
+        name=experiment.model.name, backbone=wiring.backbone_path(experiment.model.backbone), shots=experiment.shots,
+        side=experiment.fss.side, stride=experiment.fss.stride, options=experiment.fss.options.model_dump(),
+        seed=experiment.seed,
+    )  # fmt: skip
 
 
 def score_fss_stage(config: Config, data: DataSets, model: StageRecord) -> StageRecord:

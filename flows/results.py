@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from math import nan
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -17,6 +17,8 @@ from pipeline.protocols import DIAM, PROTOCOLS, GfssProtocol
 NAMES = {
     "matching": "prototype matching", "teacher": "teacher", "before": "without synthetic", "after": "with synthetic",
 }  # fmt: skip
+OWN = ("before", "after")
+"""Scores that belong to the learner; the others are the same whatever learns."""
 HEAD = "# Results\n\nMade by `python -m flows.results docs/results` from the scores that the runs wrote; in %.\n"
 
 
@@ -25,7 +27,8 @@ def tables(folder: Path) -> str:
 
     A file holds what ``scores.json`` or ``syn4seg evaluate --to FILE`` has; ``"model"`` names the row. Entries of the
     same fold that differ in their seed are averaged, with their standard deviation. GFSS tables have the aggregates of
-    their convention: base with background and total in gfss-capl, base without it and mean in gfss-diam.
+    their convention: base with background and total in gfss-capl, base without it and mean in gfss-diam. Charts that
+    `flows.charts` drew there come first.
 
     Args:
         folder: of ``*.json`` files; a ``notes.md`` beside them comes last.
@@ -33,10 +36,33 @@ def tables(folder: Path) -> str:
     Raises:
         InputError: there are none, or one is no scores file.
     """
+    found = read_results(folder)
+    notes = folder / "notes.md"
+    told = [notes.read_text()] if notes.exists() else []
+    charts = [f"![{c.stem}]({folder.name}/{c.name})\n" for c in sorted(folder.glob("*.svg"))]
+    return "\n".join([
+        HEAD, *charts, *_fss_tables(found.fss), *_cost_tables(found.costs), *_gfss_tables(found.gfss), *told
+    ])  # fmt: skip
+
+
+class Results(NamedTuple):
+    """Rows of all scores of a folder: of episodes, of GFSS models, and what FSS models cost."""
+
+    fss: list[dict[str, Any]]
+    gfss: list[dict[str, Any]]
+    costs: list[dict[str, Any]]
+
+
+def read_results(folder: Path) -> Results:
+    """Read the scores of a folder, see `tables`.
+
+    Raises:
+        InputError: there are none, or one is no scores file.
+    """
     files = sorted(folder.glob("*.json"))
     if not files:
         raise InputError(f"no results in {folder}: write some with syn4seg evaluate --to {folder}/NAME.json")
-    fss, gfss = [], []
+    fss, gfss, costs = [], [], []
     for path in files:
         try:
             told = json.loads(path.read_text())
@@ -50,13 +76,14 @@ def tables(folder: Path) -> str:
             how += ", weights chosen on the test fold" if told.get("chosen") == "test" else ""
             row = {**key, "how": how, "model": told["model"], "shots": found["shots"]}
             fss.append({**row, "miou": found["miou"], "fb_iou": found["fb_iou"]})
+            if cost := told.get("cost"):
+                costs.append({"dataset": key["dataset"], "model": told["model"], **cost})
         names = {"base": _convention(told["protocol"]).base_key, "novel": "novel_miou", "total": "total_miou"}
         for part in NAMES:
             if part in told:
-                gfss.append({**key, "model": NAMES[part], **{k: told[part].get(v, nan) for k, v in names.items()}})
-    notes = folder / "notes.md"
-    told = [notes.read_text()] if notes.exists() else []
-    return "\n".join([HEAD, *_fss_tables(fss), *_gfss_tables(gfss), *told])
+                name = f"{told['model']}, {NAMES[part]}" if "model" in told and part in OWN else NAMES[part]
+                gfss.append({**key, "model": name, **{k: told[part].get(v, nan) for k, v in names.items()}})
+    return Results(fss, gfss, costs)
 
 
 def _fss_tables(rows: list[dict[str, Any]]) -> list[str]:
@@ -73,6 +100,23 @@ def _fss_tables(rows: list[dict[str, Any]]) -> list[str]:
                 mean = f"{100 * by_fold.mean().mean():.1f}" if len(by_fold) == len(folds) else ""
                 lines.append(_line(model, shots, *cells, mean))
             parts.append("\n".join(lines) + "\n")
+    return parts
+
+
+def _cost_tables(rows: list[dict[str, Any]]) -> list[str]:
+    parts = []
+    for (dataset, machine), found in _groups(rows, ["dataset", "machine"]):
+        side, shots, threads = (", ".join(map(str, sorted(set(found[k])))) for k in ("side", "shots", "threads"))
+        frozen = ", ".join(f"{n:,}" for n in sorted(set(found["backbone_parameters"])))
+        lines = [
+            f"## {dataset}, FSS, cost\n",
+            f"Trained parameters (the frozen backbone has {frozen}), and CPU milliseconds (on a GPU: wall time) of one "
+            f"{shots}-shot episode of {side} px, backbone included; {machine}, {threads} thread.\n",
+            _line("model", "parameters", "ms an episode"), _line("---", "---", "---"),
+        ]  # fmt: skip
+        for model, one in found.groupby("model", sort=True):
+            lines.append(_line(model, f"{one['parameters'].iloc[0]:,}", f"{one['ms'].median():.1f}"))
+        parts.append("\n".join(lines) + "\n")
     return parts
 
 

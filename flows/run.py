@@ -46,6 +46,19 @@ def run(config: Config, name: str, until: str, console: Console) -> tuple[Path |
     """
     if Path(name).name != name:
         raise InputError(f"the run's name {name!r} is no name of a folder: leave out '/'")
+    plan, records = compute(config, until, console)
+    return (write_run(config, name, records) if until == "scores" else None), plan
+
+
+def compute(config: Config, until: str, console: Console) -> tuple[Plan, list[StageRecord]]:
+    """Compute what is missing up to a stage; like `run`, without a run's folder.
+
+    Returns:
+        The plan that was found at the start, and the records of all shards.
+
+    Raises:
+        InputError: as of `run`.
+    """
     check_inputs(config)
     if note := note_on_lists(config):
         console.print(note)
@@ -64,7 +77,7 @@ def run(config: Config, name: str, until: str, console: Console) -> tuple[Path |
         except InputError:
             store_of(config).sweep()  # of what the other workers had begun
             raise
-    return (write_run(config, name, records) if until == "scores" else None), plan
+    return plan, records
 
 
 def check_inputs(config: Config) -> None:

@@ -1,6 +1,7 @@
 """Models on their own: FSS from training to prediction, by the commands that a user gives."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -109,8 +110,15 @@ def test_compare_trains_once_scores_every_shot_and_goes_on(call, output, trained
     assert one["fss"] == trained["fss"]
     assert one["trained_shots"] == 1
     assert "| core only | 2 |" in told
+    assert re.search(r"\| core only \| [\d,]+ \| [\d.]+ \|", told), "what it costs"
+    weights = [load_file(path) for path in (output / "store" / "fss").glob("iir-*/model.safetensors")]
+    assert {one["cost"]["parameters"]} == {sum(x.numel() for x in of_one.values()) for of_one in weights}
+    chart = tmp_path / "r" / "picto-fss-1shot.svg"
+    assert "core only" in chart.read_text()
+    drawn = chart.read_bytes()
     stored = {path: path.stat().st_mtime_ns for path in (output / "store").rglob("*")}
     assert call(*asked)[1] == told
+    assert chart.read_bytes() == drawn
     assert stored == {path: path.stat().st_mtime_ns for path in (output / "store").rglob("*")}
     call(*asked, "--set", "experiment.fss.episodes=5")
     changed = json.loads((tmp_path / "r" / "picto-fss-iir-fold0-1shot-seed0.json").read_text())
