@@ -199,8 +199,9 @@ def compare(
     own = [f"execution.output={output}", *(set_ or ())]
     grid = Grid(one_of(protocol, PROTOCOLS, "protocol"), folds, seeds, shots)
     compare_models(config, own, chosen, grid, to, Console(stderr=True))
+    charts = draw_charts(to)
     print(tables(to))
-    for chart in draw_charts(to):
+    for chart in charts:
         out.print(f"chart    {chart}", soft_wrap=True)
 
 

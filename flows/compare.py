@@ -104,26 +104,31 @@ def compare_models(
     for done, ((variant, fold, seed, _), config) in enumerate(configs.items()):
         console.print(f"{done + 1} of {len(configs)}: {variant.name}, fold {fold}, seed {seed}")
         stem = f"{_slug(Path(config.experiment.dataset).stem)}-{grid.protocol}-{_slug(variant.name)}-fold{fold}"
-        for scores in _episodic(config, grid.shots, costs, variant, console) if fss else _learner(config, console):
+        for scores in _episodic(config, grid.shots, console) if fss else _learner(config, console):
             file = to / f"{stem}-{scores['shots']}shot-seed{seed}.json"
-            file.write_text(json.dumps({**scores, "model": variant.name}, indent=1, allow_nan=False) + "\n")
             files.append(file)
+            told = {**scores, "model": variant.name}
+            if fss:
+                known = _known_cost(file, told)
+                told["cost"] = costs[variant] = known or costs.get(variant) or _cost(config)
+            file.write_text(json.dumps(told, indent=1, allow_nan=False) + "\n")
     return files
 
 
-def _episodic(
-    config: Config, shots: Sequence[int], costs: dict[Variant, dict[str, Any]], variant: Variant, console: Console
-) -> Iterator[dict[str, Any]]:
+def _episodic(config: Config, shots: Sequence[int], console: Console) -> Iterator[dict[str, Any]]:
     experiment = config.experiment
     for k, scores in zip(shots, trained_and_scored(config, shots, console), strict=True):
-        if variant not in costs:
-            costs[variant] = _cost(config)
         yield {
             "dataset": experiment.dataset, "fold": experiment.fold, "shots": k, "seed": experiment.seed,
-            "protocol": "fss", "trained_shots": experiment.shots, "chosen": experiment.fss.choose,
-            "cost": costs[variant], "fss": scores,
+            "protocol": "fss", "trained_shots": experiment.shots, "chosen": experiment.fss.choose, "fss": scores,
         }  # fmt: skip
         console.print(f"   {k}-shot: mIoU {100 * scores['miou']:.1f}")
+
+
+def _known_cost(file: Path, told: dict[str, Any]) -> dict[str, Any] | None:
+    """Give the cost that stands beside the same scores, so that going on changes no file."""
+    known = json.loads(file.read_text()) if file.exists() else {}
+    return known.get("cost") if all(known.get(key) == value for key, value in told.items()) else None
 
 
 def _cost(config: Config) -> dict[str, Any]:
