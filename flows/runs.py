@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from flows.data import split_of, store_of
-from flows.settings import dump_config
+from flows.settings import dump_config, load_config
 from flows.steps import CHAIN
 from pipeline.config import Config
 from pipeline.errors import InputError
@@ -94,6 +94,13 @@ def find_run(output: Path, name: str) -> Path:
     if not found:
         raise InputError(f"no run {name!r} in {runs}: syn4seg status lists the runs, syn4seg run makes one")
     return found[0].resolve()
+
+
+def config_of_run(run: Path) -> Config:
+    """Read the config of a run, whose output folder may have been moved since."""
+    config = load_config(str(run / "experiment.yaml"))
+    execution = config.execution.model_copy(update={"output": str(run.parent.parent)})
+    return config.model_copy(update={"execution": execution})
 
 
 def list_runs(output: Path) -> list[dict[str, Any]]:
