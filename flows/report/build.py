@@ -53,7 +53,7 @@ def write_report(run: Path) -> Path:
     write_script(partial / "data" / "lineage.js", "lineage", lineage_of(found))
     write_script(partial / "data" / "summary.js", "summary", {
         "run": {"name": run.name, "data": split.dataset, "missing": list(found.missing)},
-        "scores": read_told(run / "scores.json"),
+        "scores": read_told(run / "scores.json"), "preview": _preview(run),
         "labels": _labels(split), "chain": chain_of(found, split, gallery, banks),
         "classes": classes_of(split, gallery, banks),
         "limits": limits, "samples": {**gallery.as_json(split), "chunk": CHUNK, "per_folder": PER_FOLDER},
@@ -62,6 +62,11 @@ def write_report(run: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return folder / "index.html"
+
+
+def _preview(run: Path) -> dict[str, Any] | None:
+    """Give what a preview tells of the whole run; None of a whole run."""
+    return read_told(run / "preview.json") if (run / "preview.json").exists() else None
 
 
 def _labels(split: ClassSplit) -> dict[str, Any]:

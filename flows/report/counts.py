@@ -22,7 +22,7 @@ class Count:
 
     made: int = 0
     kept: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
+    dropped: dict[str, int] = field(default_factory=dict)
 
 
 def count_pictures(found: Found, split: ClassSplit) -> dict[str, Count]:
@@ -38,11 +38,12 @@ def count_pictures(found: Found, split: ClassSplit) -> dict[str, Count]:
             come = record.counts["kept"]
             count.kept += come
             for reason, number in (Counter(record.dropped) - gone).items():
-                count.dropped[group_of(reason, *split.novel)] += number
+                group = group_of(reason, *split.novel)
+                count.dropped[group] = count.dropped.get(group, 0) + number
             gone = Counter(record.dropped)
     for record in found.of("dataset"):
         made = counts["refine"].kept if "refine" in counts else 0
         counts["dataset"] = Count(made, record.counts["pictures"])
     for count in counts.values():
-        count.dropped = Counter(dict(count.dropped.most_common()))
+        count.dropped = dict(Counter(count.dropped).most_common())
     return counts

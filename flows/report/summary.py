@@ -35,7 +35,7 @@ def chain_of(found: Found, split: ClassSplit, gallery: Gallery, banks: Mapping[s
         offered, kept = (sum(bank[key] for bank in banks.values()) for key in ("offered", "accepted"))
         steps.append(_step("prompts", "sentences", offered, kept, refused, "not taken"))
     for stage, count in count_pictures(found, split).items():
-        step = _step(stage, "pictures", count.made, count.kept, count.dropped, "dropped")
+        step = _step(stage, "pictures", count.made, count.kept, Counter(count.dropped), "dropped")
         sums = sum((s[stage] for s in gallery.shares.values() if stage in s), np.zeros(4))
         if sums[3]:
             means = (sums[:3] / sums[3]).round(4).tolist()
