@@ -172,8 +172,8 @@ def diff(
     Labels are compared by the IoU of the sample's class in both final label maps. Shards with the same content are not
     read.
 
-        syn4seg diff 20261125-101500-picto latest
-        syn4seg diff picto picto-strict --worst 30 --json
+        syn4seg diff picto strict
+        syn4seg diff 20261125-101500-picto latest --worst 30 --json
 
     Parameters
     ----------

@@ -112,8 +112,9 @@ def classes_of_stage(opened: Opened, stage: str) -> list[dict[str, Any]]:
     curves = curves_of(found)
     return [
         {"model": r.shard, "seconds": r.seconds, "bytes": sum(r.files.values()), "losses": {
-            f"{name}: {key}": values[-1] for name, curve in curves.items()
-            if name.split(":")[0] == (r.shard if stage == "train" else stage) for key, values in curve["series"].items()
+            f"{name}: {key}": last for name, curve in curves.items()
+            if name.split(":")[0] == (r.shard if stage == "train" else stage)
+            for key, values in curve["series"].items() if (last := _last(values)) is not None
         }} for r in found.of(stage)
     ]  # fmt: skip
 
@@ -145,6 +146,10 @@ def story_of(opened: Opened, name: str) -> Told:
         "size": measured.size, "stages": _steps(opened, mine, measured, gallery, place),
         "story": stories.story(place), "why": [line._asdict() for line in stories.why(place, last["reason"])],
     }, mine, measured)  # fmt: skip
+
+
+def _last(values: Sequence[float | None]) -> float | None:
+    return next((value for value in reversed(values) if value is not None), None)
 
 
 def _pictures(opened: Opened, stage: str) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 from rich.console import Console
@@ -56,8 +56,9 @@ def run_preview(config: Config, name: str, pictures: int, console: Console) -> t
 def estimate(config: Config, records: Sequence[StageRecord]) -> dict[str, Any]:
     """Estimate what the whole run has left to do.
 
-    Stages on pictures take what a picture of the preview took; a final training what the teacher took a step; a
-    score what half a first label took a validation picture, since first labels look twice; the rest is the plan's.
+    Stages on pictures take what a picture of the preview took; a final training what earlier ones with these settings
+    took, or as much a step as the teacher; a score half a first label a validation picture, since first labels look
+    twice; the rest is the plan's.
 
     Args:
         config: of the whole run.
@@ -109,8 +110,10 @@ def _row(config: Config, plan: StagePlan, mine: Mapping[str, Sequence[StageRecor
         (teacher,) = mine["teacher"]
         train = config.experiment.train
         steps_of_teacher = train.base_steps + train.base_steps // 3  # the second part adapts to the supports
-        seconds = left * teacher.seconds * train.final_steps / steps_of_teacher
-        size, basis = float(left * sum(teacher.files.values())), "a step of the teacher"
+        seconds, basis = left * teacher.seconds * train.final_steps / steps_of_teacher, "a step of the teacher"
+        if before := _earlier_trainings(config, teacher):
+            seconds, basis = left * mean(before), f"{len(before)} earlier trainings with these settings"
+        size = float(left * sum(teacher.files.values()))
     elif stage == "scores" and left:
         scored = len(scored_places(config)) if "validation" in (find_data(config) or {}) else 0
         seconds, basis = left * scored * _seconds(mine["annotate"]) / 2, "half a first label a validation picture"
@@ -118,6 +121,16 @@ def _row(config: Config, plan: StagePlan, mine: Mapping[str, Sequence[StageRecor
         seconds, size, basis = 0.0, 0.0, "finished"
     return {"stage": stage, "total": plan.total, "left": left, "seconds": round(seconds, 1), "bytes": int(size),
             "from": basis}  # fmt: skip
+
+
+def _earlier_trainings(config: Config, teacher: StageRecord) -> list[float]:
+    """Give the seconds of the final trainings in the store that had the same backbone, network, steps and batches."""
+    recipe = steps.train_step(config, find_data(config) or {}, teacher, None).recipe
+    return [
+        record.seconds for record in store_of(config).records()
+        if record.stage == "train" and record.recipe["weights"] == recipe["weights"]
+        and recipe["settings"].items() <= record.recipe["settings"].items()
+    ]  # fmt: skip
 
 
 def _pictures(records: Sequence[StageRecord]) -> int:

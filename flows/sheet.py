@@ -17,6 +17,7 @@ from pipeline.classes import IGNORE, ClassSplit
 from pipeline.images import write_picture
 from pipeline.types import LabelMap, Picture
 
+TITLES = {**NAMES, "annotate": "first label"}
 OPACITY = 0.6
 """Of the labels over the picture."""
 GAP, LINE, FONT = 12, 20, 14
@@ -33,7 +34,7 @@ def write_sheet(path: Path, history: History, measured: Measured, split: ClassSp
     for stage in (*LABELLING, "final"):
         codes = measured.codes.get(stage)
         reached = codes is not None and not _after(stage, history.dropped_at)
-        title = f"{NAMES[stage]} (dropped here)" if stage == history.dropped_at else NAMES[stage]
+        title = TITLES[stage] + (" (dropped here)" if stage == history.dropped_at else "")
         cells.append((title, overlay(picture, codes, split, size) if reached and codes is not None else None))
     last = history.last
     head = [f"{last['id']}: {'kept' if last['reason'] is None else 'dropped, ' + last['reason']}"]

@@ -121,6 +121,7 @@ def test_thumbnails_keep_the_shape():
 def test_reasons_are_grouped_over_classes_and_samples():
     """What differs from sample to sample is no part of a reason's group."""
     assert group_of("the teacher sees no boat", "boat") == "the teacher sees no (class)"
+    assert group_of("no pixel resembles a traffic light", "light", "traffic light") == "no pixel resembles a (class)"
     assert group_of("the picture equals that of boat-0003-0", "boat") == "the picture equals that of another one"
 
 

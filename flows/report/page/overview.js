@@ -34,11 +34,11 @@ function drawScores(section) {
 /** Say that this is no whole run, and what that would take. */
 function drawPreview(section, preview) {
   section.querySelector("h2").textContent = "Preview";
-  section.append(el("p", {}, `A preview: the first ${show.count(preview.pictures)} pictures of each class with their labels. Nothing was trained on them, so there are no scores. `
+  section.append(el("p", {}, `A preview: the first ${preview.pictures === 1 ? "picture" : `${show.count(preview.pictures)} pictures`} of each class, labelled. Nothing was trained on them, so there are no scores. `
     + `The whole run wants ${show.count(preview.wanted)} pictures, and will find ${show.count(preview.reused)} of these ${show.count(preview.drawn)} again.`));
   section.append(table("What the whole run has left to do, as estimated when this was made", ["stage", ["shards"], ["left"], ["time"], ["disk"], "estimated from"], [...preview.stages.map((row) => (
     [STAGE_NAMES[row.stage] || row.stage, show.count(row.total), show.count(row.left), show.seconds(row.seconds), show.bytes(row.bytes), row.from])),
-  ["all", "", "", show.seconds(preview.seconds), show.bytes(preview.bytes), `by one process; ${preview.workers} share it`]], { caption: true }));
+  ["all", "", "", show.seconds(preview.seconds), show.bytes(preview.bytes), preview.workers > 1 ? `by one process; ${preview.workers} share it` : "by one process"]], { caption: true }));
   if (preview.gpu_hours !== null) section.append(el("p", {}, `${show.number(preview.gpu_hours)} GPU hours.`));
 }
 
