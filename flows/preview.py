@@ -105,6 +105,7 @@ def _row(config: Config, plan: StagePlan, mine: Mapping[str, Sequence[StageRecor
         seconds, size = pictures * _seconds(mine[stage]), pictures * _bytes(mine[stage])
         basis = f"{_pictures(mine[stage])} pictures of the preview"
     elif stage == "dataset":
+        basis = "the plan, bytes of the preview"
         size = left * wanted * kept * (_bytes(mine["images"]) + 2 * _bytes(mine[LAST]))
     elif stage == "train":
         (teacher,) = mine["teacher"]

@@ -42,7 +42,9 @@ def previewed(sets, store, prefect):
     flags = [part for override in sets for part in ("--set", override)]
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as told:
         patch.setattr(sys, "argv", ["syn4seg", "run", "--preview", "1", "--json", *flags])
-        main()
+        with pytest.raises(SystemExit) as stop:
+            main()
+    assert stop.value.code == 0
     return find_run(store, "preview"), json.loads(told.getvalue())
 
 
