@@ -15,12 +15,14 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 from rich.table import Table
 
+from flows.cli_look import diff, show, show_preview
 from flows.cli_models import compare, evaluate, predict, prepare, train
 from flows.console import (
     AsJson,
     Count,
     Output,
     Overrides,
+    SomeCount,
     Source,
     duration,
     name_of,
@@ -48,14 +50,14 @@ QUIET = {"TRANSFORMERS_VERBOSITY": "critical", "DIFFUSERS_VERBOSITY": "critical"
 """Environment in which libraries leave stderr to the progress and the one sentence of an error."""
 
 app = App(name="syn4seg", help=HELP, version_flags=["--version"])
-for _command in (train, prepare, evaluate, compare, predict):
+for _command in (show, diff, train, prepare, evaluate, compare, predict):
     app.command(_command)
 
 
 @app.command
 def run(
     config: Source = None, /, *, set_: Overrides = None, until: str = "scores", name: str | None = None,
-    json_: AsJson = False,
+    preview: SomeCount = None, json_: AsJson = False,
 ) -> None:  # fmt: skip
     """Run the whole chain and print the scores without and with synthetic pictures.
 
@@ -65,10 +67,17 @@ def run(
         Stop after this stage: prompts, images, teacher, annotate, filter, relabel, refine, dataset, train or scores.
     name
         Name of the run's folder; that of the config unless given.
+    preview
+        Draw and label only the first so many pictures a class, write their report, and estimate the whole run.
     """
     from flows.run import run as run_chain
 
     chosen = load_config(config, set_ or ())
+    if preview:
+        if until != "scores":
+            raise InputError(f"--preview ends with the sharpened labels by itself: leave --until {until} out")
+        show_preview(chosen, name or name_of(config), preview, as_json=json_)
+        return
     folder, plan = run_chain(chosen, name or name_of(config), _stage(until), Console(stderr=True))
     if folder is None:
         reused = sum(stage.reuse for stage in plan.stages.values())

@@ -70,6 +70,9 @@ def print_scores(scores: dict[str, Any]) -> None:
         return
     if scores.get("protocol") == "fss":
         return
+    if not any(isinstance(found, dict) and "novel_miou" in found for found in scores.values()):
+        out.print("no scores")
+        return
     names = {
         "matching": "prototype matching", "teacher": "teacher", "before": "without synthetic",
         "after": "with synthetic",
@@ -90,6 +93,12 @@ def print_json(value: object) -> None:
 def number(value: object) -> str:
     """Give a cell of a table: fractions in per cent, nothing for None."""
     return f"{100 * value:.1f}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def size_of(count: float) -> str:
+    """Give bytes in a unit that suits them."""
+    step, unit = (1e9, "GB") if count >= 1e9 else (1e6, "MB") if count >= 1e5 else (1e3, "kB")
+    return f"{count / step:.1f} {unit}"
 
 
 def duration(seconds: float) -> str:

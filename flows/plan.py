@@ -61,8 +61,8 @@ class Plan:
         return all(stage.reuse == stage.total for stage in self.stages.values())
 
 
-def make_plan(config: Config, until: str = "scores") -> Plan:
-    """Look up every shard of a run up to a stage."""
+def make_plan(config: Config, until: str = "scores", pictures: int | None = None) -> Plan:
+    """Look up every shard of a run up to a stage, of the first ``pictures`` a class or all of them."""
     look = _Look(store_of(config), CHAIN[: CHAIN.index(until) + 1])
     data = find_data(config)
     banks = [look("prompts", lambda n=name: steps.prompts_step(config, n)) for name in novel_names(config)]  # type: ignore[misc]
@@ -70,7 +70,7 @@ def make_plan(config: Config, until: str = "scores") -> Plan:
     before = _real(look, "train", data, lambda d: steps.train_step(config, d, _sure(teacher), None), teacher)
 
     sharp = []
-    for images in _images(config, look, banks):
+    for images in _images(config, look, banks, pictures):
         first = look("annotate", lambda i=images: steps.annotate_step(config, i, _sure(teacher)), images, teacher)  # type: ignore[misc]
         trusted = look("filter", lambda f=first: steps.filter_step(config, f, _sure(teacher)), first, teacher)  # type: ignore[misc]
         filled = look("relabel", lambda t=trusted: steps.relabel_step(config, t, _sure(teacher)), trusted, teacher)  # type: ignore[misc]
@@ -88,16 +88,18 @@ def make_plan(config: Config, until: str = "scores") -> Plan:
     return Plan(look.finish(), look.records)
 
 
-def _images(config: Config, look: _Look, banks: list[StageRecord | None]) -> list[StageRecord | None]:
+def _images(
+    config: Config, look: _Look, banks: list[StageRecord | None], most: int | None
+) -> list[StageRecord | None]:
     if not config.experiment.generate.enabled:
         return []
     found = []
     for bank in banks:
         if bank:
-            found += [look("images", lambda s=step: s) for step, _ in steps.images_steps(config, bank)]  # type: ignore[misc]
+            found += [look("images", lambda s=step: s) for step, _ in steps.images_steps(config, bank, most)]  # type: ignore[misc]
         else:
             pictures = config.experiment.prompts.per_class * config.experiment.generate.images_per_prompt
-            found += [look("images", None, None) for _ in range(-(-pictures // SHARD))]
+            found += [look("images", None, None) for _ in range(-(-min(pictures, most or pictures) // SHARD))]
     return found
 
 

@@ -44,20 +44,37 @@ def run(config: Config, name: str, until: str, console: Console) -> tuple[Path |
     Raises:
         InputError: something that the user can mend; nothing was half written.
     """
-    if Path(name).name != name:
-        raise InputError(f"the run's name {name!r} is no name of a folder: leave out '/'")
-    plan, records = compute(config, until, console)
+    check_name(name)
+    records, plan = compute(config, until, console)
     return (write_run(config, name, records) if until == "scores" else None), plan
 
 
-def compute(config: Config, until: str, console: Console) -> tuple[Plan, list[StageRecord]]:
-    """Compute what is missing up to a stage; like `run`, without a run's folder.
-
-    Returns:
-        The plan that was found at the start, and the records of all shards.
+def check_name(name: str) -> None:
+    """Look that a run's name can be that of a folder.
 
     Raises:
-        InputError: as of `run`.
+        InputError: it cannot.
+    """
+    if Path(name).name != name:
+        raise InputError(f"the run's name {name!r} is no name of a folder: leave out '/'")
+
+
+def compute(
+    config: Config, until: str, console: Console, pictures: int | None = None
+) -> tuple[list[StageRecord], Plan]:
+    """Compute the shards of the chain up to a stage.
+
+    Args:
+        config: of the run.
+        until: last stage.
+        console: shows the progress.
+        pictures: only the first so many of every class; None: all.
+
+    Returns:
+        The records of all shards, and the plan that was found at the start.
+
+    Raises:
+        InputError: something that the user can mend; nothing was half written.
     """
     check_inputs(config)
     if note := note_on_lists(config):
@@ -68,16 +85,16 @@ def compute(config: Config, until: str, console: Console) -> tuple[Plan, list[St
         with Board({"data": 3}, console) as board:
             set_reporter(board.show)
             prepare_data(config)
-    plan = make_plan(config, until)
+    plan = make_plan(config, until, pictures)
     records = plan.records
     if not plan.complete:
         check_pictures(config, plan)
         try:
-            records = _compute(config, until, plan, output, console)
+            records = _compute(config, until, plan, output, console, pictures)
         except InputError:
             store_of(config).sweep()  # of what the other workers had begun
             raise
-    return plan, records
+    return records, plan
 
 
 def check_inputs(config: Config) -> None:
@@ -159,7 +176,9 @@ def check_writable(output: Path) -> None:
         ) from error
 
 
-def _compute(config: Config, until: str, plan: Plan, output: Path, console: Console) -> list[StageRecord]:
+def _compute(
+    config: Config, until: str, plan: Plan, output: Path, console: Console, pictures: int | None
+) -> list[StageRecord]:
     from flows import learning, stages
 
     totals = {stage.stage: stage.total for stage in plan.stages.values()}
@@ -177,7 +196,7 @@ def _compute(config: Config, until: str, plan: Plan, output: Path, console: Cons
 
         tasks.use_workers(workers)
         try:
-            return run_synthesis(config, until, workers.count, server.wait(workers.check))
+            return run_synthesis(config, until, workers.count, server.wait(workers.check), pictures)
         except Exception as error:
             raise workers.error or error from None
         finally:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from flows.data import split_of, store_of
-from flows.settings import dump_config
+from flows.settings import dump_config, load_config
 from flows.steps import CHAIN
 from pipeline.config import Config
 from pipeline.errors import InputError
@@ -26,16 +27,19 @@ LABELLING = ("annotate", "filter", "relabel", "refine")
 SCORES = ("base_miou", "novel_miou", "mean_miou", "harmonic_miou")
 
 
-def write_run(config: Config, name: str, records: Sequence[StageRecord]) -> Path:
+def write_run(
+    config: Config, name: str, records: Sequence[StageRecord], preview: Mapping[str, Any] | None = None
+) -> Path:
     """Write the folder of a run, or give that of an equal run.
 
     Args:
         config: of the run.
         name: ends the folder's name.
         records: of all its shards.
+        preview: of a preview, what ``preview.json`` is to hold.
 
     Returns:
-        ``runs/<date>-<name>``; ``runs/latest`` links to it.
+        ``runs/<date>-<name>``; ``runs/latest`` links to it, unless it is a preview.
     """
     runs = Path(config.execution.output) / "runs"
     lineage = {
@@ -53,11 +57,14 @@ def write_run(config: Config, name: str, records: Sequence[StageRecord]) -> Path
             (partial / "experiment.yaml").write_text(dump_config(config))
             (partial / "lineage.json").write_text(json.dumps(lineage, indent=1))
             (partial / "scores.json").write_text(json.dumps(scores_of(config, records), indent=1))
+            if preview:
+                (partial / "preview.json").write_text(json.dumps(preview, indent=1))
             _link_results(config, records, partial)
             partial.rename(folder)
-        latest = runs / "latest"
-        latest.unlink(missing_ok=True)
-        latest.symlink_to(folder.name)
+        if not preview:
+            latest = runs / "latest"
+            latest.unlink(missing_ok=True)
+            latest.symlink_to(folder.name)
     if not (folder / "report").exists():  # outside the lock, for it takes a while
         from flows.report import write_report
 
@@ -92,8 +99,19 @@ def find_run(output: Path, name: str) -> Path:
     found = [p for p in (runs / name, Path(name)) if (p / "lineage.json").exists()]
     found += sorted(p for p in runs.glob(f"*{name}") if (p / "lineage.json").exists())[::-1]
     if not found:
-        raise InputError(f"no run {name!r} in {runs}: syn4seg status lists the runs, syn4seg run makes one")
+        names = [p.name for p in sorted(runs.glob("*"), reverse=True) if (p / "lineage.json").exists()]
+        ends = {n: n.split("-", 2)[-1] for n in names}  # without the date
+        near = [n for n in names if get_close_matches(name, (n, ends[n]), 1)][:3]
+        hint = f"; the nearest are {', '.join(near)}" if near else ""
+        raise InputError(f"no run {name!r} in {runs}: syn4seg status lists the runs, syn4seg run makes one{hint}")
     return found[0].resolve()
+
+
+def config_of_run(run: Path) -> Config:
+    """Read the config of a run, whose output folder may have been moved since."""
+    config = load_config(str(run / "experiment.yaml"))
+    execution = config.execution.model_copy(update={"output": str(run.parent.parent)})
+    return config.model_copy(update={"execution": execution})
 
 
 def list_runs(output: Path) -> list[dict[str, Any]]:

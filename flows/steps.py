@@ -82,9 +82,9 @@ def orders_of(config: Config, bank: StageRecord) -> list[Order]:
     return plan_samples(prompts, config.experiment.seed, copies)
 
 
-def images_steps(config: Config, bank: StageRecord) -> list[tuple[Step, list[Order]]]:
-    """All shards of pictures of a class, each with what to draw."""
-    orders = orders_of(config, bank)
+def images_steps(config: Config, bank: StageRecord, most: int | None = None) -> list[tuple[Step, list[Order]]]:
+    """All shards of pictures of a class, or those of its first ``most`` pictures, each with what to draw."""
+    orders = orders_of(config, bank)[:most]
     settings = _chosen(config.experiment.generate, without=("model", "images_per_prompt", "enabled"))
     recipe = _recipe("images", settings, weights=weights_id(config.experiment.generate.model, "generator"))
     steps = []

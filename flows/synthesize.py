@@ -15,16 +15,21 @@ from pipeline.config import Config
 from pipeline.store import StageRecord
 
 
-def run_synthesis(config: Config, until: str, workers: int, api_url: str | None) -> list[StageRecord]:
+def run_synthesis(
+    config: Config, until: str, workers: int, api_url: str | None, pictures: int | None = None
+) -> list[StageRecord]:
     """Run the flow with as many tasks at once as there are workers, on a server or on Prefect's own choice of one."""
     runner: Any = ThreadPoolTaskRunner(max_workers=workers)
     with temporary_settings({PREFECT_API_URL: api_url} if api_url else {}):
-        return synthesize.with_options(task_runner=runner)(config, until)
+        return synthesize.with_options(task_runner=runner)(config, until, pictures)
 
 
 @flow(name="syn4seg", persist_result=False, validate_parameters=False)
-def synthesize(config: Config, until: str = "scores") -> list[StageRecord]:
-    """Give the records of all shards up to a stage. Finished ones cost a look into the store."""
+def synthesize(config: Config, until: str = "scores", pictures: int | None = None) -> list[StageRecord]:
+    """Give the records of all shards up to a stage, of the first ``pictures`` a class or all of them.
+
+    Finished ones cost a look into the store.
+    """
     data = find_data(config)
     if data is None:
         raise RuntimeError("prepare_data comes before the flow")
@@ -35,7 +40,7 @@ def synthesize(config: Config, until: str = "scores") -> list[StageRecord]:
     banks = [tasks.write_prompts.submit(config, name) for name in novel_names(config)]
     images = []
     if "images" in wanted and config.experiment.generate.enabled:
-        shards = [shard for bank in banks for shard in images_steps(config, bank.result())]
+        shards = [shard for bank in banks for shard in images_steps(config, bank.result(), pictures)]
         images = [tasks.draw_images.submit(config, step, orders) for step, orders in shards]
     before = tasks.train_final.submit(config, data, teacher, None) if "train" in wanted else None
 

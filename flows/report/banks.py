@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from flows.report.found import Found, read_lines
 from flows.report.script import write_script
+from pipeline.store import StageRecord
 
 LISTED = 2000
 """Sentences of a class that the page lists, of the accepted and of the refused ones each."""
@@ -30,19 +31,27 @@ def write_banks(found: Found, folder: Path) -> dict[str, dict[str, Any]]:
             "accepted": [[row["text"], round(row["similarity"], 4)] for row in accepted[:LISTED]],
             "refused": [[r["text"], round(r["similarity"], 4), r["reason"], r["nearest"]] for r in refused[:LISTED]],
         })  # fmt: skip
-        reasons = Counter(row["reason"].split("(")[0].strip() for row in refused)
-        offered = record.counts.get("offered", len(accepted) + len(refused))
-        if offered > len(accepted) + len(refused):
-            reasons["accepted in the last block, but not needed"] = offered - len(accepted) - len(refused)
-        vectors = place / "vectors.npy"
         banks[accepted[0]["name"]] = {
-            "file": number, "accepted": len(accepted), "refused": len(refused), "reasons": dict(reasons),
-            "offered": offered, "listed": LISTED,
-            "histogram": _histogram(accepted, refused),
-            "diversity": diversity(np.load(vectors)) if vectors.exists() else None,
+            **count_bank(found, record), "file": number, "listed": LISTED, "histogram": _histogram(accepted, refused),
             "attributes": _attributes(accepted),
         }  # fmt: skip
     return banks
+
+
+def count_bank(found: Found, record: StageRecord) -> dict[str, Any]:
+    """Give the class of a bank, its accepted, refused and offered sentences, why they were refused, and diversity."""
+    place = found.store.folder(record)
+    accepted, refused = read_lines(place / "prompts.jsonl"), read_lines(place / "refused.jsonl")
+    reasons = Counter(row["reason"].split("(")[0].strip() for row in refused)
+    offered = record.counts.get("offered", len(accepted) + len(refused))
+    if offered > len(accepted) + len(refused):
+        reasons["accepted in the last block, but not needed"] = offered - len(accepted) - len(refused)
+    vectors = place / "vectors.npy"
+    return {
+        "name": accepted[0]["name"] if accepted else record.shard, "accepted": len(accepted), "refused": len(refused),
+        "offered": offered, "reasons": dict(reasons),
+        "diversity": diversity(np.load(vectors)) if vectors.exists() else None,
+    }  # fmt: skip
 
 
 def diversity(vectors: NDArray[np.float32]) -> dict[str, float]:

@@ -6,12 +6,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from flows.data import split_of
+from flows.data import split_of, store_of
 from flows.report.banks import write_banks
 from flows.report.found import Found, find_shards
+from flows.report.gallery import CHUNK, PER_FOLDER, write_samples
 from flows.report.looks import write_looks
 from flows.report.pictures import FREE, class_colours
-from flows.report.samples import write_samples
 from flows.report.script import write_script
 from flows.report.summary import (
     chain_of,
@@ -22,12 +22,10 @@ from flows.report.summary import (
     versions_of,
     work_of,
 )
-from flows.runs import read_told
-from flows.settings import load_config
+from flows.report.why import limits_of
+from flows.runs import config_of_run, read_told
 from pipeline.classes import IGNORE, ClassSplit
 from pipeline.config import Config
-from pipeline.generate import FLAT
-from pipeline.store import RunStore
 
 PAGE = Path(__file__).parent / "page"
 
@@ -44,32 +42,31 @@ def write_report(run: Path) -> Path:
     Raises:
         InputError: a picture, a label or a table of the run is damaged.
     """
-    config = _config_of(run)
+    config = config_of_run(run)
     partial, folder = run / "report.partial", run / "report"
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(PAGE, partial)
-    found, split = find_shards(run, RunStore(run.parent.parent / "store")), split_of(config)
+    found, split, limits = find_shards(run, store_of(config)), split_of(config), limits_of(config)
     banks = write_banks(found, partial)
-    gallery = write_samples(found, split, partial)
+    gallery = write_samples(found, split, limits, partial)
     looks = write_looks(config, run, found, partial)
     write_script(partial / "data" / "lineage.js", "lineage", lineage_of(found))
     write_script(partial / "data" / "summary.js", "summary", {
         "run": {"name": run.name, "data": split.dataset, "missing": list(found.missing)},
-        "scores": read_told(run / "scores.json"),
-        "labels": _labels(split), "chain": chain_of(found, gallery, banks),
+        "scores": read_told(run / "scores.json"), "preview": _preview(run),
+        "labels": _labels(split), "chain": chain_of(found, split, gallery, banks),
         "classes": classes_of(split, gallery, banks),
-        "limits": _limits(config), "samples": gallery.as_json(split), "looks": looks, **_background(config, found),
+        "limits": limits, "samples": {**gallery.as_json(split), "chunk": CHUNK, "per_folder": PER_FOLDER},
+        "looks": looks, **_background(config, found),
     })  # fmt: skip
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return folder / "index.html"
 
 
-def _config_of(run: Path) -> Config:
-    """Read the config of a run whose output folder may have been moved since."""
-    config = load_config(str(run / "experiment.yaml"))
-    execution = config.execution.model_copy(update={"output": str(run.parent.parent)})
-    return config.model_copy(update={"execution": execution})
+def _preview(run: Path) -> dict[str, Any] | None:
+    """Give what a preview tells of the whole run; None of a whole run."""
+    return read_told(run / "preview.json") if (run / "preview.json").exists() else None
 
 
 def _labels(split: ClassSplit) -> dict[str, Any]:
@@ -78,17 +75,6 @@ def _labels(split: ClassSplit) -> dict[str, Any]:
     return {
         "names": split.names, "base": split.base, "novel": split.novel, "free": FREE, "ignore": IGNORE,
         "colours": [f"rgb({r} {g} {b})" for r, g, b, _ in colours[: len(split.names)].tolist()],
-    }  # fmt: skip
-
-
-def _limits(config: Config) -> dict[str, float]:
-    """Give the thresholds of the stages by the names of their settings."""
-    experiment = config.experiment
-    return {
-        "generate.flat": FLAT, "prompts.max_similarity": experiment.prompts.max_similarity,
-        "filter.min_similarity": experiment.filter.min_similarity,
-        "relabel.min_similarity": experiment.relabel.min_similarity,
-        "refine.min_overlap": experiment.refine.min_overlap,
     }  # fmt: skip
 
 

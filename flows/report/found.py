@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,9 +92,9 @@ def find_shards(run: Path, store: RunStore) -> Found:
     return Found(store, records, tuple(missing))
 
 
-def read_histories(found: Found) -> Iterator[History]:
-    """Go through all samples, shard by shard."""
-    for shard in found.records.get("images", {}):
+def read_histories(found: Found, shards: Iterable[str] | None = None) -> Iterator[History]:
+    """Go through all samples, or those of some shards, shard by shard."""
+    for shard in found.records.get("images", {}) if shards is None else shards:
         stages = ["images", *(s for s in LABELLING if shard in found.records.get(s, {}))]
         records = [found.records[stage][shard] for stage in stages]
         folders = {stage: found.store.folder(r) for stage, r in zip(stages, records, strict=True)}

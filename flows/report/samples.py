@@ -1,25 +1,21 @@
-"""The gallery's data: a row a sample in columns that the page sorts and filters, details in pages, small pictures."""
+"""All samples of a run as a table in columns: what every stage measured, kept and dropped."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.report.found import LABELLING, Found, History, read_histories
-from flows.report.pictures import class_colours, codes_of, write_strip, write_thumbnail
-from flows.report.script import write_script
+from flows.report.found import LABELLING, History
+from flows.report.pictures import codes_of
 from pipeline.classes import IGNORE, ClassSplit
 from pipeline.types import LabelMap
 
-CHUNK = 100
-"""Samples a file of details; a page of the gallery loads the files of the samples that it shows."""
-PER_FOLDER = 1000
 STAGES = ("images", *LABELLING)
 
 SCORES: tuple[tuple[str, str, str, str, str | None], ...] = (
@@ -42,125 +38,123 @@ SCORES: tuple[tuple[str, str, str, str, str | None], ...] = (
 """Key, meaning, stage, which end is the worst one, and the setting that is the limit, where there is one."""
 
 
-@dataclass
-class Gallery:
-    """What the page needs to know of all samples; filled one by one.
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the label maps of one sample say.
 
     Attributes:
-        columns: key -> a value a sample, in the order of the samples.
+        size: height and width.
+        codes: stage -> its label map as it is drawn, uint8 (H, W), see `codes_of`; "final" where it was kept.
+        pixels: stage -> pixels of the prompted class, free ones, ignored ones; "final" as above, where none is free.
+        agreement: IoU of the first and the final label of the class; None where there is no final one.
+    """
+
+    size: tuple[int, int]
+    codes: Mapping[str, LabelMap]
+    pixels: Mapping[str, tuple[int, int, int]]
+    agreement: float | None
+
+    def shares(self, stage: str) -> NDArray[np.float64]:
+        """Give the pixels of a stage as shares of the picture."""
+        return np.array(self.pixels[stage]) / (self.size[0] * self.size[1])
+
+
+@dataclass
+class Gallery:
+    """What there is to know of all samples; filled one by one.
+
+    Attributes:
+        ids: of the samples, in their order.
+        columns: key -> a value a sample, in the same order.
         reasons: groups of reasons, by first appearance.
         dropped: class -> stage -> reason -> how many.
         kept: class -> stage -> how many were left after it.
         shares: class -> stage -> sums of the shares of class, free and ignored pixels, and of pictures.
     """
 
+    ids: list[str] = field(default_factory=list)
     columns: dict[str, list[Any]] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
     dropped: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
     kept: dict[str, Counter[str]] = field(default_factory=dict)
     shares: dict[str, dict[str, NDArray[np.float64]]] = field(default_factory=dict)
-    count: int = 0
+
+    @property
+    def count(self) -> int:
+        """Number of samples."""
+        return len(self.ids)
+
+    def add(self, history: History, split: ClassSplit, measured: Measured | None = None) -> None:
+        """Add a sample; without its label maps measured, what they say stays unknown."""
+        last, name, dropped_at = history.last, history.last["name"], history.dropped_at
+        scores = dict(last["scores"])
+        if measured and "final" in measured.pixels:
+            share, _, ignored = measured.shares("final")
+            scores |= {"class_share": share, "agreement": measured.agreement, "ignored_share": ignored}
+        reason = None
+        kept, shares = self.kept.setdefault(name, Counter()), self.shares.setdefault(name, {})
+        for stage in history.rows:
+            if stage == dropped_at:
+                group = group_of(last["reason"], name)
+                if group not in self.reasons:
+                    self.reasons.append(group)
+                reason = self.reasons.index(group)
+                self.dropped.setdefault(name, {}).setdefault(stage, Counter())[group] += 1
+                break
+            kept[stage] += 1
+            if measured and stage in measured.pixels:
+                shares[stage] = shares.get(stage, np.zeros(4)) + np.array([*measured.shares(stage), 1.0])
+        row: dict[str, Any] = {
+            "class": split.novel.index(name), "dropped": None if dropped_at is None else STAGES.index(dropped_at),
+            "reason": reason, "labelled": int(bool(measured and measured.pixels)),
+        }  # fmt: skip
+        row |= {key: _short(scores.get(key)) for key, *_ in SCORES}
+        for key, value in row.items():
+            self.columns.setdefault(key, []).append(value)
+        self.ids.append(last["id"])
 
     def as_json(self, split: ClassSplit) -> dict[str, Any]:
         """Give what the page reads; columns without any value are left out."""
         columns = {key: values for key, values in self.columns.items() if any(v is not None for v in values)}
         return {
-            "count": self.count, "chunk": CHUNK, "per_folder": PER_FOLDER, "stages": STAGES, "classes": split.novel,
-            "reasons": self.reasons, "columns": columns,
+            "count": self.count, "stages": STAGES, "classes": split.novel, "reasons": self.reasons, "columns": columns,
             "scores": [dict(zip(("key", "label", "stage", "worst", "limit"), s, strict=True)) for s in SCORES],
         }  # fmt: skip
 
 
-def write_samples(found: Found, split: ClassSplit, folder: Path) -> Gallery:
-    """Write thumbnails, strips and details of all samples below ``folder``, and give what sums them up."""
-    gallery, colours = Gallery(), class_colours(split)
-    details: list[dict[str, Any]] = []
-    for number, history in enumerate(read_histories(found)):
-        place = folder / "samples" / f"{number // PER_FOLDER:03d}"
-        size, stats = _write_pictures(history, split, place / f"{number:06d}", colours)
-        _add(gallery, history, split, stats)
-        last = history.last
-        details.append({
-            "id": last["id"], "prompt": last["prompt"], "seed": str(last["seed"]), "reason": last["reason"],
-            "size": size, "shard": history.folders["images"].name,
-        })  # fmt: skip
-        if len(details) == CHUNK:
-            _write_details(folder, number, details)
-    if details:
-        _write_details(folder, gallery.count - 1, details)
-    return gallery
+def measure(history: History, split: ClassSplit, stages: Sequence[str] = LABELLING) -> Measured:
+    """Read and measure the label maps of a sample after some stages, of which the last one gives the final label."""
+    target = split.id_of(history.last["name"])
+    found = {stage: both for stage in stages if (both := history.labels(stage))}
+    codes = {stage: codes_of(labels, free) for stage, (labels, free) in found.items()}
+    pixels = {stage: _pixels(labels, free, target) for stage, (labels, free) in found.items()}
+    agreement = None
+    if found and history.dropped_at is None:
+        first, (last, free) = next(iter(found.values()))[0], list(found.values())[-1]
+        final = np.where(free, IGNORE, last).astype(np.uint8)
+        codes["final"], pixels["final"] = codes_of(final), _pixels(final, np.zeros_like(free), target)
+        agreement = iou(first, final, target)
+    size = history.picture().shape[:2] if not found else next(iter(found.values()))[0].shape
+    return Measured((size[0], size[1]), codes, pixels, agreement)
 
 
-def group_of(reason: str, name: str) -> str:
-    """Give a reason without what differs from sample to sample: the class, another sample's id."""
-    bare = re.sub(r"\S+-\d{4,}-\d+", "another one", reason.split(":")[0])
-    return re.sub(rf"\b{re.escape(name)}\b", "(class)", bare)
-
-
-def _write_details(folder: Path, last: int, details: list[dict[str, Any]]) -> None:
-    chunk = last // CHUNK
-    write_script(folder / "data" / f"samples-{chunk:04d}.js", f"details/{chunk}", details)
-    details.clear()
-
-
-def _write_pictures(
-    history: History, split: ClassSplit, stem: Path, colours: NDArray[np.uint8]
-) -> tuple[tuple[int, int], dict[str, NDArray[np.float64]]]:
-    """Write a sample's thumbnail and strip; gives the thumbnail's size and for each stage shares, see `_stats`."""
-    picture = history.picture()
-    size = write_thumbnail(stem.with_suffix(".jpg"), picture)
-    empty, target = np.zeros(picture.shape[:2], np.uint8), split.id_of(history.last["name"])
-    maps, stats, first, final = [], {}, empty, empty
-    for stage in LABELLING:
-        found = history.labels(stage)
-        labels, free = found or (empty, empty.astype(bool))
-        maps.append(codes_of(labels, free))
-        if found:
-            first = labels if stage == LABELLING[0] else first
-            final = np.where(free, IGNORE, labels).astype(np.uint8)
-            stats[stage] = np.array([(labels == target).mean(), free.mean(), ((labels == IGNORE) & ~free).mean()])
-    if stats and history.dropped_at is None:
-        stats["final"] = np.array([stats[list(stats)[-1]][0], _iou(first, final, target), (final == IGNORE).mean()])
-        maps.append(codes_of(final))
-    else:
-        maps.append(empty)
-    if stats:
-        write_strip(stem.with_suffix(".png"), maps, colours)
-    return size, stats
-
-
-def _iou(one: LabelMap, other: LabelMap, label: int) -> float:
+def iou(one: LabelMap, other: LabelMap, label: int) -> float:
+    """Give the IoU of a class in two label maps (H, W); 0 where neither has it."""
     either = ((one == label) | (other == label)).sum()
     return float(((one == label) & (other == label)).sum() / either) if either else 0.0
 
 
-def _add(gallery: Gallery, history: History, split: ClassSplit, stats: dict[str, NDArray[np.float64]]) -> None:
-    last, name, dropped_at = history.last, history.last["name"], history.dropped_at
-    scores = dict(last["scores"])
-    if "final" in stats:
-        share, agreement, ignored = stats["final"]
-        scores |= {"class_share": share, "agreement": agreement, "ignored_share": ignored}
-    reason = None
-    kept, shares = gallery.kept.setdefault(name, Counter()), gallery.shares.setdefault(name, {})
-    for stage in history.rows:
-        if stage == dropped_at:
-            group = group_of(last["reason"], name)
-            if group not in gallery.reasons:
-                gallery.reasons.append(group)
-            reason = gallery.reasons.index(group)
-            gallery.dropped.setdefault(name, {}).setdefault(stage, Counter())[group] += 1
-            break
-        kept[stage] += 1
-        if stage in stats:
-            shares[stage] = shares.get(stage, np.zeros(4)) + np.array([*stats[stage], 1.0])
-    row: dict[str, Any] = {
-        "class": split.novel.index(name), "dropped": None if dropped_at is None else STAGES.index(dropped_at),
-        "reason": reason, "labelled": int(bool(stats)),
-    }  # fmt: skip
-    row |= {key: _short(scores.get(key)) for key, *_ in SCORES}
-    for key, value in row.items():
-        gallery.columns.setdefault(key, []).append(value)
-    gallery.count += 1
+def group_of(reason: str, *names: str) -> str:
+    """Give a reason without what differs from sample to sample: the class, another sample's id."""
+    bare = re.sub(r"\S+-\d{4,}-\d+", "another one", reason.split(":")[0])
+    either = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    return re.sub(rf"\b(?:{either})\b", "(class)", bare)
+
+
+def _pixels(labels: LabelMap, free: NDArray[np.bool_], target: int) -> tuple[int, int, int]:
+    return int((labels == target).sum()), int(free.sum()), int(((labels == IGNORE) & ~free).sum())
 
 
 def _short(value: float | None) -> float | int | None:

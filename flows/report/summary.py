@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from flows.report.found import LABELLING, Found, read_lines
+from flows.report.counts import count_pictures
+from flows.report.found import Found, read_lines
 from flows.report.samples import Gallery
 from pipeline.classes import ClassSplit
 from pipeline.config import Config
@@ -24,7 +25,7 @@ POINTS = 200
 """Points of a training curve; each is the mean over as many steps as it takes."""
 
 
-def chain_of(found: Found, gallery: Gallery, banks: Mapping[str, Any]) -> list[dict[str, Any]]:
+def chain_of(found: Found, split: ClassSplit, gallery: Gallery, banks: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Give for each stage what came in, what was kept and what was dropped for which reason, in all."""
     steps: list[dict[str, Any]] = []
     if banks:
@@ -33,23 +34,13 @@ def chain_of(found: Found, gallery: Gallery, banks: Mapping[str, Any]) -> list[d
             refused.update(bank["reasons"])
         offered, kept = (sum(bank[key] for bank in banks.values()) for key in ("offered", "accepted"))
         steps.append(_step("prompts", "sentences", offered, kept, refused, "not taken"))
-    come = gallery.count
-    for stage in ("images", *LABELLING):
-        if not found.of(stage):
-            continue
-        dropped: Counter[str] = Counter()
-        for by_stage in gallery.dropped.values():
-            dropped.update(by_stage.get(stage, {}))
-        kept = sum(by_stage[stage] for by_stage in gallery.kept.values())
-        step = _step(stage, "pictures", come, kept, dropped, "dropped")
+    for stage, count in count_pictures(found, split).items():
+        step = _step(stage, "pictures", count.made, count.kept, Counter(count.dropped), "dropped")
         sums = sum((s[stage] for s in gallery.shares.values() if stage in s), np.zeros(4))
         if sums[3]:
             means = (sums[:3] / sums[3]).round(4).tolist()
             step["shares"] = dict(zip(("class", "free", "ignored"), means, strict=True))
         steps.append(step)
-        come = kept
-    for record in found.of("dataset"):
-        steps.append(_step("dataset", "pictures", come, record.counts.get("pictures", 0), Counter(), "dropped"))
     if models := found.of("train"):
         steps.append(_step("train", "models", len(models), len(models), Counter(), "dropped"))
     return steps

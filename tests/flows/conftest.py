@@ -3,8 +3,16 @@
 import sys
 
 import pytest
+from rich.console import Console
 
 from flows.cli import main
+from flows.data import prepare_data, store_of
+from flows.learning import train_teacher_stage
+from flows.run import run
+from flows.settings import load_config
+from flows.steps import teacher_step
+from flows.wiring import backbone_path, load_model
+from pipeline.hashing import hash_files
 
 
 @pytest.fixture
@@ -42,3 +50,47 @@ def tiny():
         "experiment.train.final_steps=2", "experiment.train.batch=2", "execution.workers=1",
         "execution.report_pictures=0",
     ]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, tiny):
+    """A teacher of a few steps, in a folder of its own: its config and record."""
+    config = load_config(None, [*tiny, f"execution.output={tmp_path_factory.mktemp('teacher')}"])
+    return config, train_teacher_stage(config, prepare_data(config))
+
+
+@pytest.fixture(scope="session")
+def put_seeing_teacher(trained):
+    """Finish a config's teacher with the trained weights and a large offset for novel classes."""
+    source = store_of(trained[0]).folder(trained[1])
+
+    def work(draft):
+        model = load_model(source, backbone_path("picto"), "cpu")
+        model.fusion.offsets.data[2] = 20.0
+        model.save(draft.folder)
+        draft.content = hash_files(draft.folder, ["model.safetensors"])
+
+    def put(config):
+        step = teacher_step(config, prepare_data(config))
+        store_of(config).compute(step.stage, step.shard, step.recipe, work)
+
+    return put
+
+
+@pytest.fixture(scope="session")
+def overrides(tmp_path_factory, tiny, put_seeing_teacher):
+    """The tiny run, in whose store lies a teacher that sees novel things everywhere, so that every stage has work."""
+    output = tmp_path_factory.mktemp("out")
+    lenient = ["experiment.filter.min_similarity=-1", "experiment.filter.min_area=0"]
+    overrides = [*tiny, *lenient, f"execution.output={output}", "execution.report_pictures=1"]
+    put_seeing_teacher(load_config(None, overrides))
+    return overrides
+
+
+@pytest.fixture(scope="session")
+def finished(prefect, overrides):
+    """One whole run: its config, folder and the plan before it. Tests may add to its store what no other test finds."""
+    config = load_config(None, overrides)
+    folder, plan = run(config, "tiny", "scores", Console(quiet=True))
+    assert folder
+    return config, folder, plan

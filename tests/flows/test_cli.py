@@ -4,6 +4,9 @@ HELPS = {
     "evaluate": ("--dataset", "--multiscale", "--shots", " syn4seg evaluate --run pascal-fss --dataset deepglobe"),
     "compare": ("--vary", "--folds"),
     "predict": ("--supports", "--multiscale"),
+    "show": ("--sample", " syn4seg show latest filter", "--to"),
+    "diff": ("--worst", " syn4seg diff picto strict"),
+    "run": ("--preview", "--until"),
 }
 
 
@@ -11,7 +14,8 @@ def test_help_teaches(call):
     """--help shows the commands and examples."""
     code, told, _ = call("--help")
     assert code == 0
-    assert all(word in told for word in ("run", "plan", "check", "status", "clean", "train", "evaluate", "--set"))
+    assert all(word in told for word in ("run", "plan", "check", "status", "show", "diff", "clean"))
+    assert all(word in told for word in ("train", "evaluate", "--set"))
     for command, words in HELPS.items():
         code, told, _ = call(command, "--help")
         assert code == 0

@@ -12,53 +12,11 @@ from flows.predict import predict_files
 from flows.run import run
 from flows.settings import load_config
 from flows.standalone import evaluate_alone, train_alone
-from flows.steps import CHAIN, prompts_step, teacher_step
-from flows.wiring import backbone_path, load_model
+from flows.steps import CHAIN, prompts_step
 from pipeline.errors import InputError
-from pipeline.hashing import hash_files
 from pipeline.images import read_labels, read_picture, write_picture
 
 SCORES = ("base_miou", "novel_miou", "mean_miou", "harmonic_miou")
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, tiny):
-    """A teacher of a few steps, in a folder of its own: its config and record."""
-    config = load_config(None, [*tiny, f"execution.output={tmp_path_factory.mktemp('teacher')}"])
-    return config, train_teacher_stage(config, prepare_data(config))
-
-
-@pytest.fixture(scope="module")
-def overrides(tmp_path_factory, tiny, trained):
-    """The tiny run, in whose store lies a teacher that sees novel things everywhere, so that every stage has work."""
-    output = tmp_path_factory.mktemp("out")
-    lenient = ["experiment.filter.min_similarity=-1", "experiment.filter.min_area=0"]
-    overrides = [*tiny, *lenient, f"execution.output={output}", "execution.report_pictures=1"]
-    put_seeing_teacher(load_config(None, overrides), trained)
-    return overrides
-
-
-def put_seeing_teacher(config, trained):
-    """Finish the teacher's shard with the trained weights and a large offset for novel classes."""
-    source = store_of(trained[0]).folder(trained[1])
-
-    def work(draft):
-        model = load_model(source, backbone_path("picto"), "cpu")
-        model.fusion.offsets.data[2] = 20.0
-        model.save(draft.folder)
-        draft.content = hash_files(draft.folder, ["model.safetensors"])
-
-    step = teacher_step(config, prepare_data(config))
-    store_of(config).compute(step.stage, step.shard, step.recipe, work)
-
-
-@pytest.fixture(scope="module")
-def finished(prefect, overrides):
-    """One whole run: its config, folder and the plan before it."""
-    config = load_config(None, overrides)
-    folder, plan = run(config, "tiny", "scores", Console(quiet=True))
-    assert folder
-    return config, folder, plan
 
 
 def test_run_writes_what_it_promises(finished):
@@ -163,11 +121,11 @@ def test_deleted_picture_is_drawn_again_and_nothing_else(finished):
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_same_contents(finished, overrides, trained, tmp_path):
+def test_two_processes_give_the_same_contents(finished, overrides, put_seeing_teacher, tmp_path):
     """What comes out does not depend on the number of workers."""
     config, _, _ = finished
     other = load_config(None, [*overrides, f"execution.output={tmp_path}", "execution.workers=2"])
-    put_seeing_teacher(other, trained)
+    put_seeing_teacher(other)
     run(other, "two", "dataset", Console(quiet=True))
     one, two = ({(r.place, r.content) for r in store_of(c).records()} for c in (config, other))
     assert len(two) > 25

@@ -181,7 +181,7 @@ function card(i, detail) {
     el("h3", { id: `name-${i}` }, detail.id, " ", el("span", { class: `tag ${dropped === null ? "kept" : "dropped"}` },
       dropped === null ? "kept" : `dropped at ${STAGE_NAMES[dropped]}`)),
     el("div", { class: "cells" }, cells), el("div", { class: "words" }, el("p", { class: "prompt" }, `“${detail.prompt}”`),
-      el("p", { class: "quiet" }, "seed ", el("code", {}, detail.seed)), why(i, detail, dropped)), story(i),
+      el("p", { class: "quiet" }, "seed ", el("code", {}, detail.seed)), why(detail)), story(detail),
     folded("All scores by stage", (body) => body.append(scoreTable(i, detail)), { class: "numbers" }));
 }
 

@@ -8,7 +8,8 @@ const SHORT = { matching: "matching", teacher: "teacher", before: "without", aft
 const KINDS = ["novel", "base", "mean", "harmonic"];
 
 function drawScores(section) {
-  const { scores, labels } = REPORT.summary;
+  const { scores, labels, preview } = REPORT.summary;
+  if (preview) { drawPreview(section, preview); return; }
   const there = Object.keys(MODEL_NAMES).filter((name) => scores[name]);
   if (!there.length) {
     section.append(el("p", { class: "note" }, "This run has no scores."));
@@ -28,6 +29,17 @@ function drawScores(section) {
   section.append(folded(`The ${labels.base.length} base classes and background`, (body) => {
     body.append(perClass(scores, there, ["background", ...labels.base], "IoU of the base classes in %"));
   }));
+}
+
+/** Say that this is no whole run, and what that would take. */
+function drawPreview(section, preview) {
+  section.querySelector("h2").textContent = "Preview";
+  section.append(el("p", {}, `A preview: the first ${preview.pictures === 1 ? "picture" : `${show.count(preview.pictures)} pictures`} of each class, labelled. Nothing was trained on them, so there are no scores. `
+    + `The whole run wants ${show.count(preview.wanted)} pictures, and will find ${show.count(preview.reused)} of these ${show.count(preview.drawn)} again.`));
+  section.append(table("What the whole run has left to do, as estimated when this was made", ["stage", ["shards"], ["left"], ["time"], ["disk"], "estimated from"], [...preview.stages.map((row) => (
+    [STAGE_NAMES[row.stage] || row.stage, show.count(row.total), show.count(row.left), show.seconds(row.seconds), show.bytes(row.bytes), row.from])),
+  ["all", "", "", show.seconds(preview.seconds), show.bytes(preview.bytes), preview.workers > 1 ? `by one process; ${preview.workers} share it` : "by one process"]], { caption: true }));
+  if (preview.gpu_hours !== null) section.append(el("p", {}, `${show.number(preview.gpu_hours)} GPU hours.`));
 }
 
 function headlines(scores) {
@@ -87,7 +99,8 @@ function drawPredictions(section) {
   }
   const parts = looks.models.length + 1;
   const present = [...new Set(looks.predictions.flatMap((row) => row.present))].sort((a, b) => a - b);
-  section.append(el("p", { class: "quiet" }, "Validation pictures that show a novel class, chosen by lot. The numbers are the IoU of this class in this picture in %, for the teacher and the final models without and with synthetic data."),
+  section.append(el("p", { class: "quiet" }, "Validation pictures that show a novel class, chosen by lot. The numbers are the IoU of this class in this picture in %: "
+    + looks.models.map((name) => MODEL_NAMES[name].toLowerCase()).join(", ") + "."),
     el("div", { class: "bar-of-controls" }, opacitySlider("opacity-predictions")), legend(present, present.includes(255) ? ["ignored"] : []));
   section.append(el("div", { class: "cards two" }, looks.predictions.map((row) => {
     const stem = `looks/${row.file}`;
