@@ -207,6 +207,8 @@ def _print_settings(settings: Mapping[str, Any], execution: Mapping[str, Any]) -
 
 
 def _print_counts(stages: Sequence[Mapping[str, Any]]) -> None:
+    if not stages:
+        return
     table = Table("stage", "made A", "made B", "kept A", "kept B", "dropped A", "dropped B", box=None)
     for row in stages:
         counts = ["" if row[side] is None else str(row[side][key]) for key in ("made", "kept") for side in "ab"]

@@ -91,7 +91,7 @@ def classes_of_stage(opened: Opened, stage: str) -> list[dict[str, Any]]:
     found = opened.found
     if not found.of(stage):
         there = [name for name, shards in found.records.items() if shards]
-        raise InputError(f"{opened.run.name} has no stage {stage!r}: it has {', '.join(there)}")
+        raise InputError(f"{opened.run.name} has no stage {stage!r}: it has {', '.join(there) or 'none'}")
     if stage in STAGES:
         return _pictures(opened, stage)
     if stage == "prompts":
