@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.backends.text import pooled
+from pipeline.backends.text import hush, pooled
 from pipeline.errors import InputError, cause_of
 from pipeline.hashing import hash_files, list_files
 from pipeline.types import Floats, Picture
@@ -68,7 +67,8 @@ class DiffusionGenerator:
                 f"no generator in {folder}: a folder with model_index.json, as diffusers saves it, is expected; "
                 "picto's own is made by make picto-weights"
             )
-        _hush()
+        for library in ("transformers", "diffusers"):  # in this order, as diffusers imports transformers
+            hush(library)
         from diffusers import AutoPipelineForText2Image
 
         loader: Any = AutoPipelineForText2Image
@@ -139,14 +139,6 @@ class DiffusionGenerator:
                 if silent is not None:
                     encoded[sentence]["negative_prompt_embeds"] = silent[i]
         return encoded
-
-
-def _hush() -> None:
-    """Silence the loading bars and advice of the libraries; what is wrong with the weights is checked here."""
-    for library in ("transformers", "diffusers"):  # in this order, as diffusers imports transformers
-        logging: Any = importlib.import_module(f"{library}.utils.logging")
-        logging.set_verbosity(logging.CRITICAL)
-        logging.disable_progress_bar()
 
 
 def _check_whole(pipe: Any, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ class ClipText:
         """
         import transformers
 
+        hush("transformers")
         inside = (folder / "text_encoder").is_dir()
         words, network = (folder / "tokenizer", folder / "text_encoder") if inside else (folder, folder)
         try:
@@ -77,6 +79,13 @@ class ClipText:
                 raise InputError(f"the text encoder in {self._place} has no word for {sentence!r}: name it otherwise")
         vectors = pooled(self._tokenizer, self._encoder, list(sentences))
         return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
+
+
+def hush(library: str) -> None:
+    """Silence the loading bars and advice of transformers or diffusers; what is wrong with weights is checked here."""
+    logging: Any = importlib.import_module(f"{library}.utils.logging")
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
 
 
 @torch.inference_mode()
