@@ -63,6 +63,7 @@ def train(
 
     _known_model(model or "iir", protocol)
     chosen = _alone(config, set_, model, protocol, output)
+    _known_model(chosen.experiment.model.name, protocol)
     follows = int(os.environ.get("RANK", "0")) > 0  # accelerate launch: the first process speaks for all
     console = Console(stderr=True, quiet=follows)
     folder = train_alone(chosen, name or f"{name_of(config)}-{protocol}", protocol, data, console)
