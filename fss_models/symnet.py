@@ -10,6 +10,7 @@ Letters beside the usual: D length of a text vector, d width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -123,7 +124,7 @@ class SymNet(FssNetwork):
                 self.ensemble = Ensemble(high, own.base, own.base_dim)
         self.config = self.config.model_copy(update={"options": {**config.options, "text_dim": self.words.dim}})
 
-    def name_classes(self, names: list[str] | tuple[str, ...]) -> None:
+    def name_classes(self, names: Sequence[str]) -> None:
         """Say what the classes are called, see `FssModel`; a name that is new is looked up in the text's source.
 
         Raises:
