@@ -23,27 +23,30 @@ from pipeline.errors import InputError
 
 @dataclass(frozen=True)
 class Variant:
-    """A row of the comparison: its name, and what it changes in the config."""
+    """A row of the comparison: its name, what it changes in the config, and a config of its own where it has one."""
 
     name: str
     overrides: tuple[str, ...]
+    source: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> Variant:
-        """Read "a name: key=value key=value", or the bare name of a model.
+        """Read "a name: key=value key=value", "a name: preset key=value", or the bare name of a model.
 
         Raises:
             InputError: neither of them.
         """
         name, colon, rest = text.partition(":")
         changes = tuple(rest.split())
-        if colon and (not changes or any("=" not in change for change in changes)):
-            raise InputError(f"--vary {text!r}: expected a model's name or 'a name: key=value', such as 'iir' or "
-                             "'iir, short: experiment.fss.steps=50'")
+        source = changes[0] if changes and "=" not in changes[0] else None
+        changes = changes[1:] if source else changes
+        if colon and (not (source or changes) or any("=" not in change for change in changes)):
+            raise InputError(f"--vary {text!r}: expected a model's name or 'a name: [preset] key=value', such as 'iir' "
+                             "or 'Sym-Net, short: picto_symnet experiment.fss.steps=50'")
         if not colon:
-            plain = ("experiment.fss.options={}",) if name == "matching" else ()
+            plain = () if name in ("iir", "i2r") else ("experiment.fss.options={}",)
             changes = (f"experiment.model.name={name}", *plain)
-        return cls(name.strip(), changes)
+        return cls(name.strip(), changes, source)
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,8 @@ def compare_models(
             for seed in grid.seeds:
                 for k in shots:
                     changes = [*common, *variant.overrides, f"experiment.fold={fold}", f"experiment.seed={seed}"]
-                    config = load_config(source, [*changes, *([f"experiment.shots={k}"] if k else ())])
-                    configs[variant, fold, seed, k] = config
+                    changes += [f"experiment.shots={k}"] if k else []
+                    configs[variant, fold, seed, k] = config = load_config(variant.source or source, changes)
                 if fss and config.experiment.model.name == "matching":
                     break
     files: list[Path] = []

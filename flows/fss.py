@@ -52,6 +52,7 @@ def run_fss(config: Config, name: str, console: Console) -> Path:
         console.print(note)
     check_writable(Path(config.execution.output))
     wiring.backbone_path(config.experiment.model.backbone)
+    wiring.fss_options(config)
     with Board({"data": 3, "fss": 1, "scores": 1}, console) as board, LossTable(console):
         set_reporter(board.show)
         data = prepare_data(config)
@@ -134,7 +135,7 @@ def network_of(config: Config) -> FssConfig:
     experiment = config.experiment
     return FssConfig(
         name=experiment.model.name, backbone=wiring.backbone_path(experiment.model.backbone), shots=experiment.shots,
-        side=experiment.fss.side, stride=experiment.fss.stride, options=experiment.fss.options.model_dump(),
+        side=experiment.fss.side, stride=experiment.fss.stride, options=wiring.fss_options(config),
         seed=experiment.seed,
     )  # fmt: skip
 
