@@ -50,7 +50,7 @@ def train(
     Parameters
     ----------
     model
-        iir or i2r; matching is the reference of fss that learns nothing.
+        iir or i2r; of fss also rifenet, and matching, the reference that learns nothing.
     protocol
         fss, gfss-diam or gfss-capl.
     name
@@ -131,7 +131,7 @@ def evaluate(
     dataset
         Score an fss model on all classes of another data set, by name or by its YAML.
     model
-        iir, i2r or matching; that of the run unless given.
+        iir, i2r, rifenet or matching; that of the run unless given.
     protocol
         fss, gfss-diam or gfss-capl; that of the run unless given.
     matching
@@ -229,7 +229,7 @@ def predict(
 
 def _known_model(name: str, protocol: str) -> None:
     one_of(protocol, PROTOCOLS, "protocol")
-    one_of(name, ("iir", "i2r", "matching") if protocol == "fss" else ("iir", "i2r"), "model")
+    one_of(name, ("iir", "i2r", "rifenet", "matching") if protocol == "fss" else ("iir", "i2r"), "model")
 
 
 def _alone(config: str | None, overrides: list[str] | None, model: str, protocol: str, output: Path) -> Config:

@@ -24,16 +24,23 @@ class Optimiser:
         plain: parts of names that AdamW takes although they are matrices, such as classifiers.
         kind: "muon" (Muon for matrices and convolutions, AdamW for the rest; ours), "sgd" (momentum 0.9, decay 1e-4;
             the published recipes), "adamw".
+        apart: beginnings of names of parameters that have an AdamW of their own at a constant rate, without decay of
+            vectors -> that rate.
     """
 
     def __init__(
-        self, named: Iterable[tuple[str, nn.Parameter]], lr: float, plain: tuple[str, ...] = (), kind: Kind = "muon"
+        self, named: Iterable[tuple[str, nn.Parameter]], lr: float, plain: tuple[str, ...] = (), kind: Kind = "muon",
+        apart: Mapping[str, float] | None = None,
     ) -> None:
         self.lr = lr
         trained = [(name, p) for name, p in named if p.requires_grad]
         self.parameters = [p for _, p in trained]
+        own: dict[str, list[nn.Parameter]] = {start: [] for start in apart or {}}
         self._matrices, rest = [], []
         for name, p in trained:
+            if start := next((start for start in own if name.startswith(start)), None):
+                own[start].append(p)
+                continue
             matrix = kind == "muon" and p.ndim >= 2 and min(p.shape[:2]) > 1 and not any(part in name for part in plain)
             (self._matrices if matrix else rest).append(p)
         self._views = [nn.Parameter(p.data.view(len(p), -1)) for p in self._matrices]
@@ -44,6 +51,16 @@ class Optimiser:
             self._parts["sgd"] = torch.optim.SGD(rest, lr=lr, momentum=0.9, weight_decay=1e-4)
         elif rest:
             self._parts["adamw"] = torch.optim.AdamW(rest, lr=lr, weight_decay=0.01)
+        self._constant = {
+            start: torch.optim.AdamW(
+                [
+                    {"params": [p for p in own[start] if p.ndim > 1], "weight_decay": 0.01},
+                    {"params": [p for p in own[start] if p.ndim < 2], "weight_decay": 0.0},
+                ],
+                lr=rate,
+            )
+            for start, rate in (apart or {}).items()
+        }  # fmt: skip
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -58,6 +75,8 @@ class Optimiser:
             for group in optimiser.param_groups:
                 group["lr"] = self.lr * factor
             optimiser.step()
+        for optimiser in self._constant.values():
+            optimiser.step()
 
     def clear(self) -> None:
         """Clear the gradients."""
@@ -66,9 +85,9 @@ class Optimiser:
 
     def state_dict(self) -> dict[str, Any]:
         """Give the state of all parts."""
-        return {name: optimiser.state_dict() for name, optimiser in self._parts.items()}
+        return {name: optimiser.state_dict() for name, optimiser in {**self._parts, **self._constant}.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore all parts."""
-        for name, optimiser in self._parts.items():
+        for name, optimiser in {**self._parts, **self._constant}.items():
             optimiser.load_state_dict(state[name])
