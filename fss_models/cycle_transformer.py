@@ -18,7 +18,8 @@ AVERSION = -1e4
 """Added to the attention to a token that is not to be seen: finite, so that where all are such there is still a sum."""
 
 FEWEST, MOST, MOST_OF_SEVERAL = 0.6, 4.0, 1.4
-"""In training the number of sampled tokens is multiplied by a draw from this range; of several shots to the last one."""
+"""In training the number of sampled tokens is multiplied by a draw from the first to the second; the third of several
+shots."""
 
 
 def choose_tokens(labels: Tensor, each: int, ranks: Tensor) -> Tensor:

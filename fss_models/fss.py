@@ -47,7 +47,8 @@ class EpisodeBatch:
 
     def to(self, device: torch.device | str) -> EpisodeBatch:
         """Move to a device."""
-        return EpisodeBatch(*(None if x is None else x.to(device) for x in (getattr(self, f.name) for f in fields(self))))
+        parts = (getattr(self, f.name) for f in fields(self))
+        return EpisodeBatch(*(None if x is None else x.to(device) for x in parts))
 
 
 Code = dict[str, Tensor]

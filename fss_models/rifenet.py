@@ -7,7 +7,7 @@ Letters beside the usual: d width, T = h * w tokens, U unlabeled pictures an epi
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -41,7 +41,7 @@ class RiFeNetConfig(BaseModel):
     dropout: float = Field(0.1, ge=0, lt=1, description="rate inside the transformer and the heads")
     feature_dropout: float = Field(0.5, ge=0, lt=1, description="rate of whole channels after the projection")
     local: Literal["pooled", "attention", "none"] = Field(
-        "pooled", description="local prototype: 4 d numbers as released, d with channel attention as in the paper's text"
+        "pooled", description="local prototype: 4 d numbers as released, or d with channel attention as in the paper"
     )
     unlabeled: int = Field(2, ge=0, description="unlabeled pictures an episode in training; 0: no such branch")
     beta: float = Field(0.5, ge=0, description="weight of their loss")

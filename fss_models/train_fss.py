@@ -146,7 +146,7 @@ def train_fss(
     train_steps(
         FssStep(model), model, FssBatches(train, labels, settings, config.shots, side, seed, model.unlabeled),
         settings.steps, settings.lr, settings, seed=seed, place=place, name="fss", choice=choice,
-        apart={model.apart: settings.apart_lr} if model.apart and settings.apart_lr else None,
+        apart=(model.apart, settings.apart_lr) if model.apart and settings.apart_lr else None,
     )
     return model.eval()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from multiprocessing.util import Finalize
 from pathlib import Path
@@ -86,7 +86,7 @@ class _State:
 def train_steps(
     module: nn.Module, model: nn.Module, batches: Callable[[int], Any], steps: int, lr: float,
     settings: LoopSettings, *, seed: int, place: Place, name: str, choice: Choice | None = None,
-    apart: Mapping[str, float] | None = None,
+    apart: tuple[str, float] | None = None,
 ) -> None:
     """Train for some steps, from the last checkpoint where there is one.
 
