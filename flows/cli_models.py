@@ -50,8 +50,8 @@ def train(
     Parameters
     ----------
     model
-        iir or i2r; of fss also symnet, and matching, the reference that learns nothing; that of the config unless
-        given.
+        iir or i2r; of fss also symnet, rifenet, and matching, the reference that learns nothing; that of the config
+        unless given.
     protocol
         fss, gfss-diam or gfss-capl.
     name
@@ -133,7 +133,7 @@ def evaluate(
     dataset
         Score an fss model on all classes of another data set, by name or by its YAML.
     model
-        iir, i2r, symnet or matching; that of the run unless given.
+        iir, i2r, symnet, rifenet or matching; that of the run unless given.
     protocol
         fss, gfss-diam or gfss-capl; that of the run unless given.
     matching
@@ -242,7 +242,7 @@ def predict(
 
 def _known_model(name: str, protocol: str) -> None:
     one_of(protocol, PROTOCOLS, "protocol")
-    one_of(name, ("iir", "i2r", "symnet", "matching") if protocol == "fss" else ("iir", "i2r"), "model")
+    one_of(name, ("iir", "i2r", "symnet", "rifenet", "matching") if protocol == "fss" else ("iir", "i2r"), "model")
 
 
 def _alone(config: str | None, overrides: list[str] | None, model: str | None, protocol: str, output: Path) -> Config:

@@ -48,7 +48,7 @@ PREPARE_VERSION = 1
 FSS_SCORE_SETTINGS = ("episodes", "seeds", "resolution", "multiscale")
 """Settings of FSS that change its scores and not the model."""
 
-FSS_LATER = {"first", "clip"}
+FSS_LATER = {"first", "clip", "apart_lr"}
 """Settings that came later: they count where they differ from the defaults, so that shards from before stay known."""
 
 
