@@ -50,7 +50,8 @@ def train(
     Parameters
     ----------
     model
-        iir or i2r; matching is the reference of fss that learns nothing.
+        iir or i2r; matching is the reference of fss that learns nothing. With gfss-* the final learner; the teacher is
+        experiment.teacher.name.
     protocol
         fss, gfss-diam or gfss-capl.
     name

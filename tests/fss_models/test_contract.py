@@ -179,8 +179,8 @@ def test_weights_of_pictures_reach_the_losses(name, plain, backbone, tiny_config
     truth = (pictures[:, 0] > 0.5).to(torch.uint8)[[0, 1, 0, 1]]
     other = torch.where(weight[:, None, None] == 0, 1 - truth, truth)
     with torch.no_grad():
-        first, second = (network.loss(pictures, truth=y, query_weight=weight) for y in (truth, other))
-        assert torch.equal(first, second)
+        weights = {"query_weight": weight, "support_weight": torch.ones(2)}
+        assert torch.equal(*(network.loss(pictures, truth=y, **weights) for y in (truth, other)))
         assert not torch.equal(*(network.loss(pictures, truth=y) for y in (truth, other)))
         assert torch.isfinite(network.loss(pictures, truth=torch.full_like(truth, 255)))
         assert torch.isfinite(network.loss(pictures, truth=torch.zeros_like(truth)))
