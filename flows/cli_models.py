@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -25,7 +25,7 @@ from flows.console import (
     write_scores,
 )
 from flows.settings import load_config
-from pipeline.config import Config
+from pipeline.config import Config, ModelSettings
 
 PROTOCOLS = ("fss", "gfss-diam", "gfss-capl")
 
@@ -50,8 +50,8 @@ def train(
     Parameters
     ----------
     model
-        iir or i2r; of fss also symnet, rifenet, and matching, the reference that learns nothing; that of the config
-        unless given.
+        iir, i2r, symnet or rifenet; of fss also matching, the reference that learns nothing; that of the config
+        unless given. With gfss-* the final learner; the teacher is experiment.teacher.name.
     protocol
         fss, gfss-diam or gfss-capl.
     name
@@ -242,7 +242,8 @@ def predict(
 
 def _known_model(name: str, protocol: str) -> None:
     one_of(protocol, PROTOCOLS, "protocol")
-    one_of(name, ("iir", "i2r", "symnet", "rifenet", "matching") if protocol == "fss" else ("iir", "i2r"), "model")
+    known = get_args(ModelSettings.model_fields["name"].annotation)
+    one_of(name, tuple(n for n in known if protocol == "fss" or n != "matching"), "model")
 
 
 def _alone(config: str | None, overrides: list[str] | None, model: str | None, protocol: str, output: Path) -> Config:

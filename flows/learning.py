@@ -46,6 +46,16 @@ def train_teacher_stage(config: Config, data: DataSets) -> StageRecord:
     return computed(config, step, work)
 
 
+def train_start_stage(config: Config, data: DataSets) -> StageRecord:
+    """Train the model that the final one starts from, where that is not the teacher, see `steps.start_of`."""
+    step, start = steps.start_step(config, data), steps.start_of(config)
+
+    def work(draft: Draft) -> None:
+        keep_model(_trained_teacher(start, data, place_of(config, draft, step)), draft)
+
+    return computed(config, step, work)
+
+
 def _trained_teacher(config: Config, data: DataSets, place: Place, *, adapt: bool = True) -> GfssModel:
     from fss_models.gfss import GfssConfig
     from fss_models.train import train_teacher
@@ -64,27 +74,27 @@ def _trained_teacher(config: Config, data: DataSets, place: Place, *, adapt: boo
 
 
 def train_final_stage(
-    config: Config, data: DataSets, teacher: StageRecord, dataset: StageRecord | DataFolder | None
+    config: Config, data: DataSets, start: StageRecord, dataset: StageRecord | DataFolder | None
 ) -> StageRecord:
-    """Train a final model from the teacher; without and with synthetic pictures differ in these alone.
+    """Train a final model; without and with synthetic pictures differ in these alone.
 
     Args:
         config: of the run.
         data: base and support pictures.
-        teacher: its record.
+        start: what it starts from, the teacher or a model of its own kind.
         dataset: the synthetic pictures as this run made them, or in a folder in VOC layout, or None.
     """
     folder = dataset
     if isinstance(dataset, StageRecord):
         folder = DataFolder(store_of(config).folder(dataset), "train") if dataset.counts["pictures"] else None
-    step = steps.train_step(config, data, teacher, dataset.content() if isinstance(dataset, DataFolder) else dataset)
+    step = steps.train_step(config, data, start, dataset.content() if isinstance(dataset, DataFolder) else dataset)
     experiment = config.experiment
 
     def work(draft: Draft) -> None:
         from fss_models.train import train_final
 
         model = train_final(
-            _model(config, teacher), base_pictures(config, data), read_supports(config),
+            _model(config, start), base_pictures(config, data), read_supports(config),
             labelled(config, folder) if isinstance(folder, DataFolder) else None, experiment.train,
             seed=experiment.seed, place=place_of(config, draft, step), side=side_of(config),
             options=experiment.model.options,
@@ -167,7 +177,8 @@ def computed(config: Config, step: steps.Step, work: Any, *, together: bool = Tr
 
 
 def _model(config: Config, record: StageRecord) -> Any:
-    backbone = wiring.backbone_path(config.experiment.teacher.backbone)
+    part = config.experiment.teacher if record.stage == "teacher" else config.experiment.model
+    backbone = wiring.backbone_path(part.backbone)
     return wiring.load_model(store_of(config).folder(record), backbone, wiring.device_of(config))
 
 

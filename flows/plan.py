@@ -14,10 +14,10 @@ from pipeline.store import RunStore, StageRecord
 
 _GUESSED_SECONDS = {
     "prompts": 3.0, "images": 15.0, "teacher": 100.0, "annotate": 4.0, "filter": 2.0, "relabel": 1.0, "refine": 3.0,
-    "dataset": 1.0, "train": 100.0, "scores": 10.0,
+    "dataset": 1.0, "start": 100.0, "train": 100.0, "scores": 10.0,
 }  # fmt: skip
 """Of one shard of picto on one core, until the store knows better."""
-_GUESSED_BYTES = {"images": 250_000, "dataset": 1_000_000, "teacher": 4_000_000, "train": 4_000_000}
+_GUESSED_BYTES = {"images": 250_000, "dataset": 1_000_000, "teacher": 4_000_000, "start": 4_000_000, "train": 4_000_000}
 
 
 @dataclass
@@ -63,11 +63,17 @@ class Plan:
 
 def make_plan(config: Config, until: str = "scores", pictures: int | None = None) -> Plan:
     """Look up every shard of a run up to a stage, of the first ``pictures`` a class or all of them."""
-    look = _Look(store_of(config), CHAIN[: CHAIN.index(until) + 1])
+    wanted = CHAIN[: CHAIN.index(until) + 1]
+    apart = "train" in wanted and steps.start_of(config) is not config
+    if apart:
+        place = wanted.index("train")
+        wanted = (*wanted[:place], "start", *wanted[place:])
+    look = _Look(store_of(config), wanted)
     data = find_data(config)
     banks = [look("prompts", lambda n=name: steps.prompts_step(config, n)) for name in novel_names(config)]  # type: ignore[misc]
     teacher = _real(look, "teacher", data, lambda d: steps.teacher_step(config, d))
-    before = _real(look, "train", data, lambda d: steps.train_step(config, d, _sure(teacher), None), teacher)
+    start = _real(look, "start", data, lambda d: steps.start_step(config, d)) if apart else teacher
+    before = _real(look, "train", data, lambda d: steps.train_step(config, d, _sure(start), None), start)
 
     sharp = []
     for images in _images(config, look, banks, pictures):
@@ -79,7 +85,7 @@ def make_plan(config: Config, until: str = "scores", pictures: int | None = None
     if sharp:
         dataset = look("dataset", lambda: steps.dataset_step(config, [_sure(s) for s in sharp]), *sharp)
         models["after"] = _real(
-            look, "train", data, lambda d: steps.train_step(config, d, _sure(teacher), dataset), teacher, dataset
+            look, "train", data, lambda d: steps.train_step(config, d, _sure(start), dataset), start, dataset
         )
     for name, model in models.items():
         if data and "validation" not in data:

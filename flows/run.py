@@ -105,6 +105,12 @@ def check_inputs(config: Config) -> None:
     """
     experiment = config.experiment
     check_device(config.execution.device)
+    for key, part in (("teacher", experiment.teacher), ("model", experiment.model)):
+        if part.name == "matching":
+            raise InputError(
+                f"experiment.{key}.name: prototype matching learns nothing and is for --protocol fss: choose another "
+                "model"
+            )
     resolve(experiment.teacher.backbone, "backbone")
     resolve(experiment.model.backbone, "backbone")
     if experiment.generate.enabled:
@@ -152,7 +158,7 @@ def check_pictures(config: Config, plan: Plan) -> None:
         InputError: a picture or mask is damaged.
     """
     data, split = find_data(config) or {}, split_of(config)
-    stages = {"base": ("teacher", "train"), "validation": ("scores",)}
+    stages = {"base": ("teacher", "start", "train"), "validation": ("scores",)}
     for purpose, readers in stages.items():
         if any(stage.reuse < stage.total for name, stage in plan.stages.items() if name in readers):
             count_pixels(data[purpose].pictures, split, data[purpose].cache, decode=True)

@@ -21,7 +21,7 @@ from pipeline.errors import InputError
 from pipeline.hashing import list_files
 from pipeline.store import StageRecord
 
-FSS = ("fss",)
+BESIDE = ("fss", "start")
 """Stages beside the chain."""
 LABELLING = ("annotate", "filter", "relabel", "refine")
 SCORES = ("base_miou", "novel_miou", "mean_miou", "harmonic_miou")
@@ -44,7 +44,7 @@ def write_run(
     runs = Path(config.execution.output) / "runs"
     lineage = {
         stage: {r.shard: {"fingerprint": r.fingerprint, "content": r.content} for r in records if r.stage == stage}
-        for stage in (*CHAIN, *FSS)
+        for stage in (*CHAIN, *BESIDE)
         if stage in CHAIN or any(r.stage == stage for r in records)
     }
     with store_of(config).lock("runs"):  # one writer at a time, so that what lies in new.partial was interrupted
@@ -85,7 +85,7 @@ def scores_of(config: Config, records: Sequence[StageRecord]) -> dict[str, Any]:
         if record.stage == "scores":
             scores[record.shard] = json.loads((store.folder(record) / "scores.json").read_text())
     scores["labels"] = {stage: labels for stage in LABELLING if (labels := _labels(records, stage))}
-    scores["seconds"] = {s: round(sum(r.seconds for r in records if r.stage == s), 1) for s in (*CHAIN, *FSS)}
+    scores["seconds"] = {s: round(sum(r.seconds for r in records if r.stage == s), 1) for s in (*CHAIN, *BESIDE)}
     return scores
 
 

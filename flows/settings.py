@@ -130,7 +130,7 @@ def _sentence(error: ValidationError) -> str:
     if first["type"].startswith(("greater_than", "less_than")):
         return f"{key}: got {first['input']!r}, expected a number {_limits(key)}"
     if first["type"] == "model_type":
-        below = next(k for k in valid_keys() if k.startswith(f"{key}."))
+        below = next((k for k in valid_keys() if k.startswith(f"{key}.")), f"{key}.NAME")
         return f"{key}: got {first['input']!r}, expected keys such as {below}"
     if first["type"] == "tuple_type":
         return f"{key}: got {first['input']!r}, expected a list such as [{first['input']}]"

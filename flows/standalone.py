@@ -51,10 +51,11 @@ def train_alone(config: Config, name: str, protocol: str, data: str | None, cons
     run(config, name, "train", console)
     plan, real = make_plan(config, "train"), find_data(config)
     assert real
-    teacher, before = (next(r for r in plan.records if r.stage == stage) for stage in ("teacher", "train"))
+    made = {r.stage: r for r in plan.records}  # without synthesis these stages have one shard each
+    teacher, before = made["teacher"], made["train"]
     with Board({"train": 1, "scores": 3}, console) as board, LossTable(console):
         set_reporter(board.show)
-        after = train_final_stage(config, real, teacher, extra)
+        after = train_final_stage(config, real, made.get("start", teacher), extra)
         models = {"teacher": teacher, "before": before, "after": after}
         scores = [score_stage(config, real, model, which) for which, model in models.items()]
         set_reporter(None)

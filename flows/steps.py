@@ -21,7 +21,15 @@ from flows.data import (
 )
 from flows.weights import text_of, weights_id
 from pipeline.classes import DATASETS
-from pipeline.config import Config, FinalSettings, Settings, TeacherSettings, TrainSettings
+from pipeline.config import (
+    Config,
+    FinalSettings,
+    ModelOptions,
+    NetworkOptions,
+    Settings,
+    TeacherSettings,
+    TrainSettings,
+)
 from pipeline.datasets import is_own
 from pipeline.generate import Order, plan_samples
 from pipeline.hashing import Recipe, hash_json
@@ -29,7 +37,7 @@ from pipeline.store import StageRecord
 from prompts.bank import Prompt
 
 CHAIN = ("prompts", "images", "teacher", "annotate", "filter", "relabel", "refine", "dataset", "train", "scores")
-"""All stages in the order of their work."""
+"""All stages in the order of their work; beside them stand fss and start."""
 
 SHARD = 20
 """Pictures a shard; they are drawn as one batch plan, so this number changes results where batches do."""
@@ -44,6 +52,9 @@ FINAL_VERSION = 3
 SCORES_VERSION = 1
 FSS_VERSION = 2
 PREPARE_VERSION = 1
+
+KIN = {"iir", "i2r"}
+"""Models that share the options which are fields of `pipeline.config.NetworkOptions`; others have ``few_shot``."""
 
 FSS_SCORE_SETTINGS = ("episodes", "seeds", "resolution", "multiscale")
 """Settings of FSS that change its scores and not the model."""
@@ -101,10 +112,42 @@ def teacher_step(config: Config, data: DataSets) -> Step:
     train = {**experiment.train.model_dump(include={"base_steps", "batch", "lr"}), **_later(experiment.train)}
     if experiment.dataset != "picto":
         train["support_pixels"] = protocol_of(config).support_pixels
+    if experiment.teacher.name not in KIN:
+        train["names"] = hash_json(split_of(config).names)
     return Step("teacher", experiment.teacher.name, {
         "version": TEACHER_VERSION, "settings": {**_network(experiment.teacher), **train}, "seed": experiment.seed,
         "weights": weights_id(experiment.teacher.backbone, "backbone"), "inputs": _real(config, data),
     })  # fmt: skip
+
+
+def start_of(config: Config) -> Config:
+    """Give the config whose teacher the final model starts from: its own where the two are of one kind.
+
+    Only the same network can take over the teacher's weights. Another one has to learn the base classes first: its
+    teacher is the final model's kind, trained by the same recipe for as long, and makes no labels.
+    """
+    teacher, model = config.experiment.teacher, config.experiment.model
+    alike, own = model.name == teacher.name, model.options.model_dump(exclude_none=True)
+    if alike and model.backbone == teacher.backbone and model.options.few_shot in (
+        ModelOptions(), teacher.options.few_shot
+    ):
+        return config
+    options = teacher.options.model_dump(exclude_none=True)
+    if alike:
+        options["few_shot"] |= own["few_shot"]
+    elif {model.name, teacher.name} <= KIN:
+        options["few_shot"] = own["few_shot"]
+    else:
+        options = {"base_dim": teacher.options.base_dim, **own}
+    start = TeacherSettings(name=model.name, backbone=model.backbone, options=NetworkOptions(**options))
+    return config.model_copy(update={"experiment": config.experiment.model_copy(update={"teacher": start})})
+
+
+def start_step(config: Config, data: DataSets) -> Step:
+    """The model that the final one starts from: the teacher, or one of the final model's kind."""
+    start = start_of(config)
+    step = teacher_step(start, data)
+    return step if start is config else Step("start", step.shard, step.recipe)
 
 
 def annotate_step(config: Config, images: StageRecord, teacher: StageRecord) -> Step:
@@ -138,8 +181,15 @@ def dataset_step(config: Config, sharp: Sequence[StageRecord]) -> Step:
     return Step("dataset", _fold(config), {**_recipe("dataset", {}), "inputs": inputs})
 
 
-def train_step(config: Config, data: DataSets, teacher: StageRecord, dataset: StageRecord | str | None) -> Step:
-    """A final model, without or with the synthetic pictures; those of elsewhere are given by their content."""
+def train_step(config: Config, data: DataSets, start: StageRecord, dataset: StageRecord | str | None) -> Step:
+    """A final model, without or with the synthetic pictures; those of elsewhere are given by their content.
+
+    Args:
+        config: of the run.
+        data: base and support pictures.
+        start: the model that it starts from, see `start_of`.
+        dataset: the synthetic pictures, or None.
+    """
     experiment = config.experiment
     plain = experiment.train.model_dump(
         include={"final_steps", "batch", "lr", "synthetic_share", "synthetic_weight"}
@@ -148,7 +198,7 @@ def train_step(config: Config, data: DataSets, teacher: StageRecord, dataset: St
     if dataset is None:
         settings = {k: v for k, v in settings.items() if not k.startswith("synthetic")}
     synthetic = dataset.content if isinstance(dataset, StageRecord) else dataset
-    inputs = {**_real(config, data), "teacher": teacher.content, "synthetic": synthetic}
+    inputs = {**_real(config, data), "teacher": start.content, "synthetic": synthetic}
     return Step("train", "after" if dataset else "before", {
         "version": FINAL_VERSION, "settings": settings, "weights": weights_id(experiment.model.backbone, "backbone"),
         "seed": experiment.seed, "inputs": inputs,
@@ -245,7 +295,8 @@ def _protocol(config: Config) -> dict[str, Any]:
 
 def _network(settings: TeacherSettings | FinalSettings) -> dict[str, Any]:
     """Name and backbone of a GFSS model, and those options that are set."""
-    return {**settings.model_dump(exclude={"options"}), **settings.options.model_dump(exclude_none=True)}
+    options = settings.options.model_dump(exclude_none=True)
+    return {**settings.model_dump(exclude={"options"}), **{k: v for k, v in options.items() if v != {}}}
 
 
 def _later(settings: TrainSettings) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import tasks
 from flows.data import find_data, novel_names
-from flows.steps import CHAIN, images_steps
+from flows.steps import CHAIN, images_steps, start_of
 from pipeline.config import Config
 from pipeline.store import StageRecord
 
@@ -42,17 +42,20 @@ def synthesize(config: Config, until: str = "scores", pictures: int | None = Non
     if "images" in wanted and config.experiment.generate.enabled:
         shards = [shard for bank in banks for shard in images_steps(config, bank.result(), pictures)]
         images = [tasks.draw_images.submit(config, step, orders) for step, orders in shards]
-    before = tasks.train_final.submit(config, data, teacher, None) if "train" in wanted else None
+    start = teacher
+    if "train" in wanted and start_of(config) is not config:
+        start = tasks.train_start.submit(config, data)
+    before = tasks.train_final.submit(config, data, start, None) if "train" in wanted else None
 
     first = [tasks.annotate.submit(config, s, teacher) for s in images] if "annotate" in wanted else []
     repaired = [tasks.filter_and_relabel.submit(config, s, teacher) for s in first] if "filter" in wanted else []
     sharp = [tasks.refine.submit(config, s) for s in repaired] if "refine" in wanted else []
     dataset = tasks.assemble.submit(config, sharp) if sharp and "dataset" in wanted else None
-    after = tasks.train_final.submit(config, data, teacher, dataset) if dataset and before else None
+    after = tasks.train_final.submit(config, data, start, dataset) if dataset and before else None
 
     scored = "scores" in wanted and "validation" in data
     models = {"teacher": teacher, "before": before, "after": after} if scored else {}
     scores = [tasks.score.submit(config, data, model, name) for name, model in models.items() if model]
-    singles = [f for f in (teacher, dataset, before, after) if f]
+    singles = [f for f in dict.fromkeys((teacher, start, dataset, before, after)) if f]
     records = [f.result() for f in (*banks, *images, *first, *sharp, *singles, *scores)]
     return records + [record for both in repaired for record in both.result()]

@@ -167,3 +167,8 @@ class FinalBatches:
 
 def _stacked(items: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     return torch.stack([x for x, _ in items]), torch.stack([y for _, y in items])
+
+
+def binary(labels: Tensor, wanted: Tensor) -> Tensor:
+    """Give 1 where labels uint8 (P, H, W) are the wanted one (P,), 255 where they are unknown, else 0."""
+    return torch.where(labels == IGNORE, labels, (labels == wanted[:, None, None]).to(labels.dtype))

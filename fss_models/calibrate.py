@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from fss_models.augment import as_tensors
-from fss_models.batches import Batch
+from fss_models.batches import Batch, binary
 from fss_models.data import Labelled
 from fss_models.gfss import GfssModel
 from fss_models.layers import resize, resize_labels
@@ -58,16 +58,17 @@ def fit_on_held_out(
         queries = [_pick(base.counts[:, k], min_pixels, rng) for k in held]
         queries += rng.integers(0, len(base), EXTRA).tolist()
         pictures, labels = as_tensors(base, supports, device, side)
-        wanted = torch.from_numpy(held).to(device)[:, None, None]
-        code = model.encode(pictures[:, None], (labels == wanted)[:, None])
+        wanted = torch.from_numpy(held).to(device)
+        code = model.encode(pictures[:, None], binary(labels, wanted)[:, None], wanted)
         pictures, labels = as_tensors(base, queries, device, side)
-        levels = model.backbone(pictures)
+        levels = model.few_shot.see(pictures)
         kept = [k for k in range(1 + classes) if k not in held]
         place = torch.full((256,), IGNORE, device=device)  # the held-out classes come last, where novel ones are
         place[[*kept, *held.tolist()]] = torch.arange(1 + classes, device=device)
         logits = model.base_learner(levels)[1]
         looks.append((
-            F.log_softmax(logits[:, kept], 1), resize(model.decode_all(levels, code), logits.shape[-2:]),
+            F.log_softmax(logits[:, kept], 1),
+            resize(model.decode_all(levels, pictures.shape[-2:], code), logits.shape[-2:]),
             place[resize_labels(labels, logits.shape[-2:]).long()],
         ))
     model.fusion.fit(*(torch.cat(part) for part in zip(*looks, strict=True)), grown=False)
@@ -87,11 +88,12 @@ def fit_on_batches(model: GfssModel, batches: Callable[[int], Batch], first: int
     looks = []
     for step in range(first, first + ROUNDS):
         batch = batches(step).to(device)
-        levels = model.backbone(batch.pictures)
+        levels = model.few_shot.see(batch.pictures)
         logits = model.base_learner(levels)[1]
         size = logits.shape[-2:]
         labels = resize_labels(batch.labels, size).long()
-        looks.append((F.log_softmax(logits, 1), resize(model.decode_all(levels), size), labels))
+        novel = model.decode_all(levels, batch.pictures.shape[-2:])
+        looks.append((F.log_softmax(logits, 1), resize(novel, size), labels))
     model.fusion.fit(*(torch.cat(part) for part in zip(*looks, strict=True)), grown=True)
 
 

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from fss_models.backbones import Backbone, Levels
 from fss_models.hub import Pretrained, read_config, read_weights, write_model
-from fss_models.iir import IIR, SupportCode, preset
+from fss_models.iir import IIR, Decoded, SupportCode, preset
 from fss_models.iir_loss import iir_loss
 from fss_models.layers import resize
 from fss_models.priors import contrast, contrast_prototypes
 from fss_models.randomness import seeded
-from fss_models.seen import see_queries, see_supports
+from fss_models.seen import Seen, see_queries, see_supports
 from pipeline.errors import InputError
 
 
@@ -55,11 +55,43 @@ Code = dict[str, Tensor]
 """What a model keeps of supports: tensors by name, whose first dimension counts the supports."""
 
 
+@dataclass
+class SeenBatch:
+    """E classes with S supports each, and P queries, as the backbone sees them: what a model learns from.
+
+    In FSS each class has one query. In GFSS a query is also asked for a class that it mostly lacks, and pictures have
+    weights.
+
+    Attributes:
+        query: levels of the P queries.
+        truth: of the queries, uint8 (P, H, W) with 0, 1 and 255; in GFSS mostly 0 where the class is not shown.
+        supports: levels of the E * S supports.
+        masks: of the supports, uint8 (E, S, H, W) with 0, 1 and 255.
+        classes: number of each class, int (E,), see `EpisodeBatch`.
+        of: the place among the E classes of the one that each query is asked for, int (P,); None: its own, P = E.
+        query_weight: of each query in the loss, float (P,); None: all count the same.
+        support_weight: of each class's supports in the loss, float (E,); None: all count the same.
+    """
+
+    query: Levels
+    truth: Tensor
+    supports: Levels
+    masks: Tensor
+    classes: Tensor
+    of: Tensor | None = None
+    query_weight: Tensor | None = None
+    support_weight: Tensor | None = None
+
+    def asked(self, each: Tensor) -> Tensor:
+        """Give what belongs to the E classes, (E, ...), for the class that each query is asked for, (P, ...)."""
+        return each if self.of is None else each[self.of]
+
+
 class FssModel(Protocol):
     """A network that labels one class, shown by S masked pictures, in a query.
 
     A model is a subclass of `FssNetwork`, which brings config, backbone, files and the call, with ``encode``,
-    ``decode`` and ``losses``.
+    ``decode`` and ``seen_losses``. It is then also the few-shot part of a GFSS network, see `gfss.GfssModel`.
 
     Attributes:
         config: everything needed to build it again.
@@ -110,6 +142,10 @@ class FssModel(Protocol):
 
     def losses(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """Give the losses of a training step; "loss" is what to minimise."""
+        ...
+
+    def seen_losses(self, seen: SeenBatch) -> dict[str, Tensor]:
+        """Give the same of pictures that the backbone has seen already, as in a GFSS network."""
         ...
 
 
@@ -172,6 +208,15 @@ class FssNetwork(Pretrained, nn.Module):
         """Give foreground logits, see `FssModel`."""
         raise NotImplementedError
 
+    def losses(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+        """Give the losses of a training step, see `FssModel`."""
+        supports = self.see(batch.supports.flatten(0, 1))
+        return self.seen_losses(SeenBatch(self.see(batch.query), batch.truth, supports, batch.masks, batch.classes))
+
+    def seen_losses(self, seen: SeenBatch) -> dict[str, Tensor]:
+        """Give the losses of what was seen, see `FssModel`."""
+        raise NotImplementedError
+
     def save(self, folder: str | Path) -> None:
         """Write the weights and the config; the frozen backbone is named, not copied."""
         write_model(folder, trainable_state(self), self.config, self.backbone)
@@ -193,39 +238,59 @@ class IirFss(FssNetwork):
     """IIR, or another preset of its decoder, on a frozen backbone.
 
     Args:
-        config: ``name`` is that of the preset, ``options`` change its settings, see `iir.IIRConfig`.
+        config: ``name`` is that of the preset, ``options`` change its settings, see `iir.IIRConfig`. Two more: with
+            ``fine_maps: false`` the maps of the pretraining class have the size of f3 instead of the pictures', which
+            is quicker; ``train_projection: false`` is ``compat.detached_input``.
         backbone: given where several models share one.
     """
 
     def __init__(self, config: FssConfig, backbone: Backbone) -> None:
         super().__init__(config, backbone)
+        options = {"shots": config.shots, **config.options}
+        self.fine_maps = bool(options.pop("fine_maps", True))
+        if not options.pop("train_projection", True):
+            options["compat"] = {**options.get("compat", {}), "detached_input": True}
         mid, high = backbone.channels[1] + backbone.channels[2], backbone.channels[3]
-        with seeded(config.seed, "initial weights"):
-            self.decoder = IIR(mid, high, preset(config.name), **{"shots": config.shots, **config.options})
+        self.decoder = IIR(mid, high, preset(config.name), **options)
 
     def encode(self, levels: Levels, masks: Tensor, classes: Tensor) -> Code:
         """Give the decoder's code of supports and their pretraining classes, see `FssModel`."""
         beside, masks = (masks == 0)[:, None], (masks == 1)[:, None]
-        seen, own = see_supports(self.backbone, levels, masks, masks.shape[-2:])
+        seen, own = see_supports(self.backbone, levels, masks, self._maps(masks))
         code = self.decoder.encode_supports(seen, masks, beside)
         parts = {f.name: getattr(code, f.name) for f in fields(code)}
         return {"classes": own[:, 0], **{name: x[:, 0] for name, x in parts.items() if x is not None}}
 
     def decode(self, query: Levels, code: Code, size: tuple[int, int]) -> Tensor:
         """Give foreground logits, see `FssModel`."""
-        seen = see_queries(self.backbone, query, code["classes"], size)
-        parts = {name: x for name, x in code.items() if name != "classes"}
-        return self.decoder.decode(seen, SupportCode(**parts), top=self.backbone.undilated(query.f4)).final
+        return self.decode_seen(self.see_queries(query, code, size), query, code).final
 
-    def losses(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+    def see_queries(self, query: Levels, code: Code, size: tuple[int, int]) -> Seen:
+        """Give what the decoder sees of queries of a size in pixels for the classes of their supports."""
+        return see_queries(self.backbone, query, code["classes"], size if self.fine_maps else None)
+
+    def decode_seen(self, seen: Seen, query: Levels, code: Code) -> Decoded:
+        """Give all that the decoder says of queries."""
+        parts = {name: x for name, x in code.items() if name != "classes"}
+        return self.decoder.decode(seen, SupportCode(**parts), top=self.backbone.undilated(query.f4))
+
+    def seen_losses(self, seen: SeenBatch) -> dict[str, Tensor]:
         """Give IIR's losses, see `FssModel`."""
-        masks, size = batch.masks == 1, batch.query.shape[-2:]
-        support, classes = see_supports(self.backbone, self.see(batch.supports.flatten(0, 1)), masks, size)
-        query = see_queries(self.backbone, self.see(batch.query), classes, size)
-        code = self.decoder.encode_supports(support, masks, batch.masks == 0)
-        out = self.decoder.decode(query, code, batch.truth, batch.classes, self.backbone.undilated(query.f4))
+        masks = seen.masks == 1
+        support, classes = see_supports(self.backbone, seen.supports, masks, self._maps(masks))
+        query = see_queries(self.backbone, seen.query, seen.asked(classes), self._maps(masks))
+        code = self.decoder.encode_supports(support, masks, seen.masks == 0)
+        asked = code if seen.of is None else code.take(seen.of)
+        top = self.backbone.undilated(seen.query.f4)
+        out = self.decoder.decode(query, asked, seen.truth, seen.asked(seen.classes), top)
         odd = self.decoder.config.compat.ignore_as_background
-        return iir_loss(out, code, batch.truth, batch.masks, ignore_as_background=odd)
+        return iir_loss(
+            out, code, seen.truth, seen.masks, ignore_as_background=odd, query_weight=seen.query_weight,
+            support_weight=seen.support_weight,
+        )
+
+    def _maps(self, masks: Tensor) -> torch.Size | None:
+        return masks.shape[-2:] if self.fine_maps else None
 
 
 class Matching(FssNetwork):
@@ -259,7 +324,7 @@ class Matching(FssNetwork):
         found = contrast(query.f3, code["thing"].mean(1), code["rest"].mean(1))
         return resize(self.TEMPERATURE * found, size)[:, 0]
 
-    def losses(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+    def seen_losses(self, seen: SeenBatch) -> dict[str, Tensor]:
         """Refuse: there is nothing to train."""
         raise InputError("prototype matching has nothing to train: use evaluate, or train --model iir")
 
@@ -283,19 +348,39 @@ FSS_MODELS: dict[str, Callable[[FssConfig, Backbone], Any]] = {
 
 
 def build_fss_model(config: FssConfig, backbone: Backbone | None = None) -> Any:
-    """Build the FSS model that ``config.name`` names.
+    """Build the FSS model that ``config.name`` names, with weights that ``config.seed`` draws.
 
     Raises:
         InputError: there is no model of that name, or it has no such option.
     """
-    if config.name not in FSS_MODELS:
-        raise InputError(f"unknown FSS model {config.name!r}: expected one of {', '.join(FSS_MODELS)}")
+    check_name(config.name)
     backbone = backbone or Backbone.from_pretrained(config.backbone, stride=config.stride, precision=config.precision)
+    with seeded(config.seed, "initial weights"):
+        return new_network(config, backbone)
+
+
+def new_network(config: FssConfig, backbone: Backbone) -> Any:
+    """Build the model that ``config.name`` names with weights from the random state as it is.
+
+    Raises:
+        InputError: see `build_fss_model`.
+    """
+    check_name(config.name)
     try:
         return FSS_MODELS[config.name](config, backbone)
     except (TypeError, ValidationError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise InputError(f"model {config.name} does not take the options {dict(config.options)}: {reason}") from error
+
+
+def check_name(name: str) -> None:
+    """Look that there is a model of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in FSS_MODELS:
+        raise InputError(f"unknown FSS model {name!r}: expected one of {', '.join(FSS_MODELS)}")
 
 
 def trainable_state(model: nn.Module) -> dict[str, Tensor]:

@@ -20,6 +20,9 @@ from pipeline.errors import InputError, cause_of
 WEIGHTS, CONFIG, CARD, BACKBONE = "model.safetensors", "config.json", "README.md", "backbone"
 C = TypeVar("C", bound=BaseModel)
 
+LATER = {"few_shot", "names"}
+"""Settings of a model that came later: where they are missing their defaults hold, so that older folders are read."""
+
 LICENSE = "Apache-2.0"
 """Of the project, as in pyproject.toml."""
 
@@ -113,7 +116,7 @@ def read_config(folder: Path, kind: type[C], backbone: Backbone | None = None) -
     if not path.exists() or not (folder / WEIGHTS).exists():
         raise InputError(f"no model in {folder}: expected {CONFIG} and {WEIGHTS}, written by training")
     settings = _settings(path)
-    if odd := sorted({*kind.model_fields, "backbone_id"} ^ set(settings)):
+    if odd := sorted(({*kind.model_fields, "backbone_id"} ^ set(settings)) - (LATER - set(settings))):
         raise InputError(
             f"{path} was written by another version (unknown or missing: {', '.join(odd)}): train the model again"
         )

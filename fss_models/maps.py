@@ -1,4 +1,7 @@
-"""What IIR sees before it decides: class activation, core and local part, prior and foreground probability."""
+"""What IIR sees before it decides: class activation, core and local part, prior and foreground probability.
+
+The few-shot part of the model is `fss.IirFss`.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from fss_models.augment import fit, unfit
 from fss_models.cam import split_regions
 from fss_models.gfss import GfssModel
 from fss_models.layers import resize
+from fss_models.seen import see_supports
 from pipeline.types import Floats, Mask, Picture
 
 
@@ -47,8 +51,9 @@ def support_maps(model: GfssModel, place: int) -> SupportMaps:
     pictures, masks = model.support_tensors()
     size = masks.shape[-2:]
     levels = model.backbone(pictures[place])
-    seen, _ = model.see_supports(levels, masks[place : place + 1])
-    threshold = float(model.support_code()[0].threshold[place, 0])
+    masks = masks == 1
+    seen, _ = see_supports(model.backbone, levels, masks[place : place + 1])
+    threshold = float(model.support_code()["threshold"][place, 0])
     cam = resize(seen.cam[:1, None], size)[0]
     core, local = split_regions(cam > threshold, masks[place, :1])
     shown = (pictures[place, 0] * 255).round().to(torch.uint8).permute(1, 2, 0)
@@ -65,15 +70,15 @@ def query_maps(model: GfssModel, picture: Picture, place: int) -> QueryMaps:
         place: of the class among the novel ones.
     """
     size = picture.shape[:2]
-    code, classes = model.support_code()
-    index = torch.tensor([place], device=classes.device)
+    code = {name: x[place : place + 1] for name, x in model.support_code().items()}
     side = max(model.side, min(max(size), model.backbone.input_size))
     x, _ = fit(picture, np.zeros(size, np.uint8), side)
-    seen = model.see_queries(model.backbone(x[None].to(classes.device)), classes[index])
-    decoded = model.decoder.decode(seen, code.take(index))
+    levels = model.few_shot.see(x[None].to(code["threshold"].device))
+    seen = model.few_shot.see_queries(levels, code, (side, side))
+    decoded = model.few_shot.decode_seen(seen, levels, code)
     maps = [seen.cam[:, 0], decoded.prior, decoded.logits.sigmoid()]
     cam, prior, probability = (unfit(one, size)[0] for one in maps)
-    return QueryMaps(_array(cam), _bool(cam > code.threshold[place, 0]), _array(prior), _array(probability))
+    return QueryMaps(_array(cam), _bool(cam > code["threshold"][0, 0]), _array(prior), _array(probability))
 
 
 def _array(x: Tensor) -> Floats:

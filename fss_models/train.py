@@ -12,13 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fss_models import build_model
 from fss_models.backbones import Backbone
-from fss_models.batches import Batch, Draws, FinalBatches, TeacherBatches
+from fss_models.batches import Batch, Draws, FinalBatches, TeacherBatches, binary
 from fss_models.calibrate import fit_on_batches, fit_on_held_out
 from fss_models.data import Arrays, Labelled
-from fss_models.gfss import GfssConfig, GfssModel
-from fss_models.iir_loss import iir_loss
+from fss_models.fss import SeenBatch
+from fss_models.gfss import OPTIONS, GfssConfig, GfssModel
 from fss_models.layers import resize
 from fss_models.trainer import Place, train_steps
 from pipeline.classes import IGNORE
@@ -26,15 +25,15 @@ from pipeline.config import FinalOptions, TrainSettings
 from pipeline.protocols import DIAM, GfssProtocol
 from pipeline.types import Support
 
-DECODER_EVERY = {"teacher": 2, "adapt": 4, "final": 4}
-"""Phase -> the decoder learns in every so-many-th step, since it costs twice what the base learner does."""
+FEW_SHOT_EVERY = {"teacher": 2, "adapt": 4, "final": 4}
+"""Phase -> the few-shot part learns in every so-many-th step; IIR's costs twice what the base learner does."""
 
 LATE_RATE = 0.5
 """Peak rate of the phases that start from trained weights, as a fraction."""
 
 
 class Step(nn.Module):
-    """The losses of one batch; base learner and decoder share a backbone pass.
+    """The losses of one batch; base learner and few-shot part share a backbone pass.
 
     Args:
         model: the network to train.
@@ -47,31 +46,27 @@ class Step(nn.Module):
         self.model, self.phase, self.synthetic_weight = model, phase, synthetic_weight
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        """Give the losses, with or without the decoder's; "loss" is what to minimise."""
+        """Give the losses, with or without the few-shot part's; "loss" is what to minimise."""
         model = self.model
-        levels = model.backbone(batch.pictures)
+        levels = model.few_shot.see(batch.pictures)
         weight = torch.where(batch.synthetic, self.synthetic_weight, 1.0)
         # 1. Base learner: cross-entropy on all pictures.
         logits = resize(model.base_learner(levels)[1], batch.labels.shape[-2:])
         labels = self._without_hidden_novel(logits, batch)
         ce = F.cross_entropy(logits, labels.long(), ignore_index=IGNORE, reduction="none")
         base = _weighted(ce, labels != IGNORE, weight)
-        if step % DECODER_EVERY[self.phase]:
+        if step % FEW_SHOT_EVERY[self.phase]:
             return {"loss": base, "base": base}
-        # 2. Decoder: each query with its own support, and with its neighbour's, whose class it mostly does not show.
+        # 2. Few-shot part: each query with its own support, and its neighbour's, whose class it mostly does not show.
         e = len(batch.episodes)
         order = torch.arange(e, device=logits.device)
-        other = order.roll(1)
-        masks = (batch.labels[e:] == batch.episodes[:, None, None])[:, None]
-        seen, classes = model.see_supports(levels.take(order + e), masks)
-        code = model.decoder.encode_supports(seen, masks)
-        query, support = torch.cat([order, order]), torch.cat([order, other])
-        truth = _binary(labels[query], batch.episodes[support])
-        queries = model.see_queries(levels.take(query), classes[support])
-        out = model.decoder.decode(queries, code.take(support), truth)
-        own = _binary(batch.labels[e:], batch.episodes)[:, None]
-        told = iir_loss(out, code, truth, own, query_weight=weight[query], support_weight=weight[e:])
-        return {"loss": base + told["loss"], "base": base, "decoder": told["final"], "masked": told["masked"]}
+        query, support = torch.cat([order, order]), torch.cat([order, order.roll(1)])
+        told = model.few_shot.seen_losses(SeenBatch(
+            levels.take(query), binary(labels[query], batch.episodes[support]), levels.take(order + e),
+            binary(batch.labels[e:], batch.episodes)[:, None], batch.episodes, support, weight[query], weight[e:],
+        ))  # fmt: skip
+        parts = {name: told[name] for name in told if name not in ("loss", "final")}
+        return {"loss": base + told["loss"], "base": base, "decoder": told.get("final", told["loss"]), **parts}
 
     def _without_hidden_novel(self, logits: Tensor, batch: Batch) -> Tensor:
         """Ignore background that may be an unlabelled novel thing: the model itself says so."""
@@ -96,7 +91,7 @@ def train_teacher(
     names: Sequence[str] = (),
     protocol: GfssProtocol = DIAM,
 ) -> GfssModel:
-    """Train base learner and decoder on base pictures, then give the base learner novel outputs from the supports.
+    """Train base learner and few-shot part on base pictures, then give the former novel outputs from the supports.
 
     Args:
         base: base pictures, novel pixels hidden as background.
@@ -110,14 +105,16 @@ def train_teacher(
             `evaluate.prototype_matching` should stand on.
         side: of the squares that the model sees, in pixels; 0: as high as the first picture.
         protocol: says how large a thing a support shows, see `fit_on_held_out`.
-        names: of all classes by split id, for errors.
+        names: of all classes by split id, for errors and for few-shot parts that read text.
 
     Raises:
-        InputError: fewer than two pictures of a base class.
+        InputError: fewer than two pictures of a base class, or a few-shot part that cannot be trained.
     """
     place = place or Place()
     first, second = settings.base_steps, max(settings.base_steps // 3, 1) if adapt else 0
-    model = build_model(config, backbone).to(place.device)
+    model = GfssModel(config, backbone).to(place.device)
+    if names:
+        model.name_classes(names)
     draws = _draws(base, settings, side, seed)
     # 1. Base classes.
     batches = TeacherBatches(base, config.base, settings.batch, draws, names)
@@ -147,10 +144,10 @@ def train_final(
     side: int = 0,
     options: FinalOptions | None = None,
 ) -> GfssModel:
-    """Train on from the teacher, on base pictures and supports, with or without synthetic pictures.
+    """Train on from a teacher, on base pictures and supports, with or without synthetic pictures.
 
     Args:
-        teacher: left as it is.
+        teacher: of the final model's own kind, which may be another than that which made the labels; left as it is.
         base: base pictures, novel pixels hidden as background.
         supports: of the N novel classes, in the order of their split ids.
         synthetic: pictures of novel classes with repaired labels, or None; the steps are the same.
@@ -161,8 +158,8 @@ def train_final(
         options: in which the network differs from the teacher's.
     """
     place = place or Place()
-    changes = options.model_dump(exclude_none=True) if options else {}
-    model = build_model(teacher.config.model_copy(update=changes), teacher.backbone).to(place.device)
+    changes = options.model_dump(include=set(OPTIONS), exclude_none=True) if options else {}
+    model = GfssModel(teacher.config.model_copy(update=changes), teacher.backbone).to(place.device)
     model.load_state_dict(teacher.state_dict())
     model.set_supports(supports, side)
     labelled = label_supports(teacher, supports)
@@ -212,11 +209,6 @@ def _run(
     step: Step, batches: Callable[[int], Batch], steps: int, lr: float, settings: TrainSettings, seed: int, place: Place
 ) -> None:
     train_steps(step, step.model, batches, steps, lr, settings, seed=seed, place=place, name=step.phase)
-
-
-def _binary(labels: Tensor, wanted: Tensor) -> Tensor:
-    """Give 1 where labels (P, H, W) are the wanted one (P,), 255 where they are unknown, else 0."""
-    return torch.where(labels == IGNORE, labels, (labels == wanted[:, None, None]).to(labels.dtype))
 
 
 def _weighted(loss: Tensor, known: Tensor, weight: Tensor) -> Tensor:

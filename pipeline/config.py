@@ -94,26 +94,41 @@ class RefineSettings(Settings):
     enabled: bool = True
 
 
+class ModelOptions(BaseModel):
+    """Arguments of the chosen model's own class, such as ``blocks: 6``; the model refuses what it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
 class FinalOptions(Settings):
-    """What of the final GFSS network can differ from the teacher, whose weights it starts from."""
+    """What of the final GFSS network is set apart from the teacher's.
+
+    With other options in ``few_shot``, as with another name or backbone, it does not start from the teacher's weights
+    but from a model of its own kind, which is trained by the teacher's recipe first.
+    """
 
     feature_dropout: float | None = Field(None, ge=0, lt=1, description="whole channels; published: 0.5")
-    train_projection: bool | None = Field(None, description="false: first projections stay as drawn, as published")
+    train_projection: bool | None = Field(
+        None, description="false: first projections of IIR and I2R stay as drawn, as published"
+    )
+    few_shot: ModelOptions = Field(
+        ModelOptions(), description="arguments of the few-shot part's own class, see experiment.fss.options"
+    )
 
 
 class NetworkOptions(FinalOptions):
-    """The GFSS network; what is not set is as in `fss_models.gfss.GfssConfig`, which suits picto."""
+    """The GFSS network; what is not set is as in `fss_models.gfss`, which suits picto."""
 
     base_dim: int | None = Field(None, ge=8, multiple_of=8, description="channels of the features; published: 512")
-    dim: int | None = Field(None, ge=8, multiple_of=8, description="width of the decoder; published: 256")
-    blocks: int | None = Field(None, ge=2, description="blocks of the decoder; published: 6")
+    dim: int | None = Field(None, ge=8, multiple_of=8, description="width of the few-shot part; published: 256")
+    blocks: int | None = Field(None, ge=2, description="blocks of IIR and I2R; published: 6")
 
 
 class ModelSettings(Settings):
     """A segmentation model."""
 
     name: Literal["iir", "i2r", "symnet", "rifenet", "matching"] = Field(
-        "iir", description="symnet, rifenet: FSS alone; matching: the reference of FSS, learns nothing"
+        "iir", description="matching: the reference of FSS, learns nothing"
     )
     backbone: str = Field(
         "picto", description="picto, a transformers classifier (ResNet, RegNet, ConvNeXt, MobileNetV2, ViT, DINOv2) by "
@@ -122,7 +137,7 @@ class ModelSettings(Settings):
 
 
 class TeacherSettings(ModelSettings):
-    """The GFSS model that makes the first labels, and that the final one starts from."""
+    """The GFSS model that makes the first labels; a final one of the same kind starts from it."""
 
     options: NetworkOptions = NetworkOptions()
 
@@ -176,12 +191,6 @@ class PrepareSettings(Settings):
     warm: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the rate rises; then a half cosine")
     temperature: float = Field(3.0, gt=0, description="T of the distillation")
     dim: int = Field(512, ge=8, description="channels of the base learner's penultimate features (options.base_dim)")
-
-
-class ModelOptions(BaseModel):
-    """Arguments of the chosen model's own class, such as ``blocks: 6``; the model refuses what it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
 
 
 class FssSettings(LoopSettings):

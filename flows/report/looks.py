@@ -117,9 +117,15 @@ def _iou(labels: LabelMap, truth: LabelMap, label: int) -> float:
 def _maps(
     model: Any, shown: list[tuple[str, Picture, LabelMap]], split: ClassSplit, folder: Path
 ) -> list[dict[str, Any]]:
-    """Write for the first picture of every class: CAM split of its support, its own CAM, prior and probability."""
+    """Write for the first picture of every class: CAM split of its support, its own CAM, prior and probability.
+
+    There are such maps of IIR and I2R alone.
+    """
+    from fss_models.fss import IirFss
     from fss_models.maps import query_maps, support_maps
 
+    if not isinstance(model.few_shot, IirFss):
+        return []
     first = {name: picture for name, picture, _ in reversed(shown)}
     parts = np.zeros((256, 4), np.uint8)
     parts[CORE], parts[LOCAL] = (255, 120, 0, 255), (0, 150, 255, 255)

@@ -62,7 +62,7 @@ def classes_of(split: ClassSplit, gallery: Gallery, banks: Mapping[str, Any]) ->
 def curves_of(found: Found) -> dict[str, dict[str, Any]]:
     """Give model -> its losses by step, each point the mean over a stretch of steps."""
     curves = {}
-    for stage in ("teacher", "train", "fss"):
+    for stage in ("teacher", "start", "train", "fss"):
         for record in found.of(stage):
             name = record.shard if stage == "train" else stage
             for path in sorted(found.store.folder(record).glob("*.jsonl")):
@@ -125,7 +125,8 @@ def _models(config: Config) -> dict[str, str]:
     final = f"{experiment.model.name} on {experiment.model.backbone}"
     return {
         "prompts": experiment.generate.model, "images": experiment.generate.model, "refine": experiment.refine.model,
-        "teacher": f"{experiment.teacher.name} on {experiment.teacher.backbone}", "train": final, "fss": final,
+        "teacher": f"{experiment.teacher.name} on {experiment.teacher.backbone}", "start": final,
+        "train": final, "fss": final,
     }  # fmt: skip
 
 

@@ -197,7 +197,7 @@ class SlowServer:
     ("change", "words"),
     [
         ({"heads": 8}, "was written by another version (unknown or missing: heads): train the model again"),
-        ({"blocks": None}, "was written by another version (unknown or missing: blocks)"),
+        ({"blocks": "gone"}, "was written by another version (unknown or missing: blocks)"),
         ({"blocks": -1}, "holds blocks = -1: train the model again"),
         ("half", "is no JSON"),
     ],
@@ -215,7 +215,7 @@ def test_model_of_another_version(refused, drawn, tmp_path, monkeypatch, change,
     (run / "experiment.yaml").write_text(dump_config(load_config(None, overrides[1::2])))
     settings = {**GfssConfig(backbone="", base=15).model_dump(), "backbone_id": ""}
     if change != "half":
-        settings = {k: v for k, v in {**settings, **change}.items() if v is not None}
+        settings = {k: v for k, v in {**settings, **change}.items() if v != "gone"}
     text = json.dumps(settings)
     (checkpoint / "config.json").write_text(text[: len(text) // 2] if change == "half" else text)
     (checkpoint / "model.safetensors").write_bytes(b"")

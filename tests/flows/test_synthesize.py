@@ -9,7 +9,7 @@ from flows.data import prepare_data, split_of, store_of
 from flows.learning import train_teacher_stage
 from flows.plan import make_plan
 from flows.predict import predict_files
-from flows.run import run
+from flows.run import check_inputs, run
 from flows.settings import load_config
 from flows.standalone import evaluate_alone, train_alone
 from flows.steps import CHAIN, prompts_step
@@ -168,6 +168,42 @@ def test_train_on_a_finished_run(finished):
     # the same pictures, steps and seed as in the run itself
     assert scores["after"] == run_scores["after"]
     assert train_alone(alone, "again", "gfss-diam", str(folder / "dataset"), Console(quiet=True)) == found
+
+
+def test_another_learner_starts_from_a_model_of_its_own_kind(finished, tmp_path):
+    """With the run's teacher and pictures another model learns the base classes once, for both of its trainings."""
+    config, folder, _ = finished
+    alone = load_config(str(folder / "experiment.yaml"), [
+        "experiment.model.name=i2r", "experiment.generate.enabled=false",
+        f"execution.output={config.execution.output}",
+    ])  # fmt: skip
+    found = train_alone(alone, "i2r", "gfss-diam", str(folder), Console(quiet=True))
+    scores, theirs = (json.loads((f / "scores.json").read_text()) for f in (found, folder))
+    assert scores["teacher"] == theirs["teacher"]
+    assert scores["model"] == "i2r"
+    names = {which: json.loads((found / "checkpoints" / which / "config.json").read_text())["name"]
+             for which in ("teacher", "before", "after")}  # fmt: skip
+    assert names == {"teacher": "iir", "before": "i2r", "after": "i2r"}
+    lineage, before = (json.loads((f / "lineage.json").read_text()) for f in (found, folder))
+    assert lineage["teacher"] == before["teacher"]
+    assert set(lineage["start"]) == {"i2r"}
+    assert "start" not in before
+    plan = make_plan(alone)
+    assert plan.complete
+    assert list(plan.stages)[-3:] == ["start", "train", "scores"]
+    again = evaluate_alone(found, None, "i2r", ())
+    for which in ("teacher", "before", "after"):
+        assert np.allclose([scores[which][n] for n in SCORES], [again[which][n] for n in SCORES], atol=1e-6)
+    write_picture(tmp_path / "a.png", np.zeros((40, 50, 3), np.uint8))
+    predict_files(tmp_path / "a.png", found, None, None, tmp_path / "out")
+    assert read_labels(tmp_path / "out" / "labels" / "a.png").shape == (40, 50)
+
+
+def test_matching_is_no_learner_of_the_chain():
+    """What learns nothing is refused before any work."""
+    for key in ("teacher", "model"):
+        with pytest.raises(InputError, match=f"{key}.name: prototype matching learns nothing"):
+            check_inputs(load_config(None, [f"experiment.{key}.name=matching"]))
 
 
 def test_predict_with_a_finished_run(finished, tmp_path):

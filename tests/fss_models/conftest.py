@@ -3,10 +3,14 @@ import json
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F
 
 from fss_models.backbones import Backbone
 from fss_models.data import Arrays
+from fss_models.fss import FSS_MODELS, FssNetwork
 from fss_models.gfss import GfssConfig, GfssModel
+from fss_models.layers import masked_average, resize
 from pipeline.types import Support
 
 COLOURS = ((200, 40, 40), (40, 200, 40), (40, 40, 200), (200, 200, 40), (200, 40, 200), (40, 200, 200))
@@ -111,3 +115,51 @@ def novel_set():
 def pictures():
     """Give two random pictures, float (2, 3, 32, 32)."""
     return torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(4))
+
+
+class Plain(FssNetwork):
+    """The smallest model that learns and reads names: likeness to a prototype, and the length of the name."""
+
+    def __init__(self, config, backbone):
+        super().__init__(config, backbone)
+        if odd := set(config.options) - {"width"}:
+            raise TypeError(f"it knows width alone, not {odd}")
+        self.project = nn.Conv2d(backbone.channels[2], config.options.get("width", 8), 1)
+        self.word, self.odds = nn.Parameter(torch.tensor(0.1)), nn.Parameter(torch.tensor(0.0))
+        self.names = ()
+
+    def name_classes(self, names):
+        """Remember the names."""
+        self.names = tuple(names)
+
+    def encode(self, levels, masks, classes):
+        """Give the prototype of each support and the length of its class's name."""
+        f = F.normalize(self.project(levels.f3), dim=1)
+        long = torch.tensor([len(self.names[k]) if self.names else 0 for k in classes.tolist()], dtype=f.dtype)
+        return {"prototype": masked_average(f, resize((masks == 1)[:, None].float(), f.shape[-2:])[:, 0]), "long": long}
+
+    def decode(self, query, code, size):
+        """Give the logits."""
+        f = F.normalize(self.project(query.f3), dim=1)
+        alike = torch.einsum("bdhw,bd->bhw", f, code["prototype"].mean(1))
+        return 5 * alike + self.odds + self.word * code["long"][:, :1, None]
+
+    def seen_losses(self, seen):
+        """Give the cross-entropy of known pixels, pictures weighed."""
+        shots = seen.masks.shape[1]
+        code = self.encode(seen.supports, seen.masks.flatten(0, 1), seen.classes.repeat_interleave(shots))
+        code = {name: seen.asked(x.unflatten(0, (-1, shots))) for name, x in code.items()}
+        size = seen.truth.shape[-2:]
+        logits = resize(self.decode(seen.query, code, size)[:, None], size)[:, 0]
+        known = (seen.truth != 255).float()
+        if seen.query_weight is not None:
+            known = known * seen.query_weight[:, None, None]
+        loss = F.binary_cross_entropy_with_logits(logits, (seen.truth == 1).float(), reduction="none")
+        return {"loss": (loss * known).sum() / known.sum().clamp(min=1)}
+
+
+@pytest.fixture
+def plain(monkeypatch):
+    """Register `Plain` for a test; gives its name."""
+    monkeypatch.setitem(FSS_MODELS, "plain", Plain)
+    return "plain"

@@ -1,11 +1,14 @@
+import json
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from fss_models import build_model
 from fss_models.backbones import Backbone
 from fss_models.base_learner import BaseLearner
 from fss_models.calibrate import fit_on_held_out
+from fss_models.fss import IirFss
 from fss_models.fusion import Fusion
 from fss_models.gfss import GfssConfig, GfssModel
 from fss_models.teacher import GfssTeacher
@@ -93,15 +96,16 @@ def test_batch_of_two_is_two_of_one(model, pictures):
 def test_pairs_are_decoded_in_bounded_parts(model, pictures, monkeypatch):
     """However few pairs are decoded at once, without the first level, the logits are those of all at once."""
     shown = []
-    see = model.see_queries
+    decode = model.few_shot.decode
     monkeypatch.setattr(
-        model, "see_queries", lambda levels, c: shown.append((len(c), levels.f1.numel())) or see(levels, c)
+        model.few_shot, "decode",
+        lambda levels, *told: shown.append((len(levels.f3), levels.f1.numel())) or decode(levels, *told),
     )
     with torch.no_grad():
-        levels = model.backbone(torch.cat([pictures, pictures.flip(3)]))
-        whole = model.decode_all(levels)
+        levels = model.few_shot.see(torch.cat([pictures, pictures.flip(3)]))
+        whole = model.decode_all(levels, (32, 32))
         monkeypatch.setattr("fss_models.gfss.CELLS", 3 * levels.f3[0, 0].numel())
-        parts = model.decode_all(levels)
+        parts = model.decode_all(levels, (32, 32))
     assert shown == [(8, 0), (3, 0), (3, 0), (2, 0)]
     torch.testing.assert_close(parts, whole, atol=1e-5, rtol=1e-4)
 
@@ -213,6 +217,52 @@ def test_teacher_id_follows_the_weights(model):
 
 def test_models_are_built_by_name(tiny_config, backbone):
     """A known name gives its model, another one a list of the known ones."""
-    assert isinstance(build_model(tiny_config, backbone), GfssModel)
-    with pytest.raises(InputError, match="unknown model 'ii': expected one of iir"):
-        build_model(tiny_config.model_copy(update={"name": "ii"}), backbone)
+    assert isinstance(GfssModel(tiny_config, backbone).few_shot, IirFss)
+    with pytest.raises(InputError, match="unknown FSS model 'ii': expected one of iir"):
+        GfssModel(tiny_config.model_copy(update={"name": "ii"}), backbone)
+
+
+def test_the_few_shot_part_is_told_names_and_numbers(plain, backbone, backbone_folder, supports, pictures, tmp_path):
+    """Names of base classes come from training, those of novel ones from their supports; a folder keeps both."""
+    config = GfssConfig(name=plain, backbone=str(backbone_folder), base=4, base_dim=16, few_shot={"width": 4})
+    model = GfssModel(config, backbone).eval()
+    model.name_classes(("background", "a", "b", "c", "d"))
+    model.set_supports(supports)
+    assert model.config.names == ("background", "a", "b", "c", "d", "novel 0", "novel 1")
+    assert model.few_shot.names == model.config.names
+    with torch.no_grad():
+        assert model.support_code()["long"].tolist() == [[7], [7]]
+        before = model(pictures)
+        model.set_supports([type(s)("a far longer name", s.pictures, s.masks) for s in supports])
+        assert not torch.equal(model(pictures), before)
+        model.save(tmp_path)
+        assert torch.equal(GfssModel.load(tmp_path, backbone)(pictures), model(pictures))
+
+
+def test_options_reach_the_few_shot_part(plain, backbone, backbone_folder):
+    """What has no field of its own goes by few_shot, over the fields; a part refuses what it does not know."""
+    config = GfssConfig(name=plain, backbone=str(backbone_folder), base=4, few_shot={"width": 4})
+    assert GfssModel(config, backbone).few_shot.project.out_channels == 4
+    with pytest.raises(InputError, match="model plain does not take the options"):
+        GfssModel(config.model_copy(update={"dim": 8}), backbone)
+    config = GfssConfig(backbone=str(backbone_folder), base=4)
+    with pytest.raises(InputError, match="the ensemble is for FSS"):
+        GfssModel(config.model_copy(update={"few_shot": {"base": 4}}), backbone)
+    config = config.model_copy(update={"few_shot": {"dim": 16, "directional_dropout": False}})
+    model = GfssModel(config, backbone)
+    assert (model.config.dim, model.config.blocks) == (16, 4)
+    assert not model.few_shot.decoder.config.directional_dropout
+    assert model.few_shot.decoder.config.similarities
+
+
+def test_folders_from_before_are_read(model, backbone, pictures, tmp_path):
+    """A folder whose config does not know of names and options has none; the weights bear their old names."""
+    model.save(tmp_path)
+    file = tmp_path / "config.json"
+    settings = {k: v for k, v in json.loads(file.read_text()).items() if k not in ("few_shot", "names")}
+    file.write_text(json.dumps(settings))
+    assert {name.partition(".")[0] for name in load_file(tmp_path / "model.safetensors")} == {
+        "base_learner", "decoder", "fusion", "supports",
+    }  # fmt: skip
+    with torch.no_grad():
+        assert torch.equal(GfssModel.load(tmp_path, backbone)(pictures), model(pictures))

@@ -65,8 +65,8 @@ def test_logits_are_enlarged_and_not_probabilities(model, monkeypatch):
 def test_supports_are_encoded_once_for_all_pictures(model, data, monkeypatch):
     """However many pictures are scored, the backbone sees each support once."""
     seen, encoded = [], []
-    encode, forward = model.decoder.encode_supports, model.backbone.forward
-    monkeypatch.setattr(model.decoder, "encode_supports", lambda *a: encoded.append(1) or encode(*a))
+    encode, forward = model.few_shot.encode, model.backbone.forward
+    monkeypatch.setattr(model.few_shot, "encode", lambda *a: encoded.append(1) or encode(*a))
     monkeypatch.setattr(model.backbone, "forward", lambda x: seen.append(len(x)) or forward(x))
     evaluate_gfss(model, data, SPLIT, side=32, batch=2)
     assert len(encoded) == 1
@@ -74,13 +74,13 @@ def test_supports_are_encoded_once_for_all_pictures(model, data, monkeypatch):
 
 
 def test_supports_of_several_sizes(model, supports):
-    """Supports of unequal sizes are fitted to squares; what is beside them is not the class."""
+    """Supports of unequal sizes are fitted to squares; what is beside them is unknown."""
     picture, mask = supports[0].pictures[0], supports[0].masks[0]
     model.set_supports([Support("e", (picture[:20],), (mask[:20],)), Support("f", (picture,), (mask,))], side=32)
     pictures, masks = model.support_tensors()
     assert pictures.shape == (2, 1, 3, 32, 32)
-    assert not masks[0, 0, 20:].any()
-    assert torch.equal(masks[1, 0], torch.from_numpy(mask))
+    assert (masks[0, 0, 20:] == 255).all()
+    assert torch.equal(masks[1, 0], torch.from_numpy(mask.astype(np.uint8)))
     assert model.side == 32
 
 

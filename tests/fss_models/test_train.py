@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from fss_models import build_model
 from fss_models.augment import augment
 from fss_models.calibrate import fit_on_held_out
 from fss_models.data import Arrays
 from fss_models.evaluate import evaluate_gfss, prototype_matching
+from fss_models.gfss import GfssModel
 from fss_models.train import label_supports, train_final, train_teacher
 from fss_models.trainer import Place
 from pipeline.classes import ClassSplit
@@ -103,7 +103,7 @@ def test_options_reach_the_network(base_set, supports, teacher):
     """The final model may drop more channels than its teacher did, and keeps its widths."""
     settings = SETTINGS.model_copy(update={"final_steps": 1})
     final = train_final(teacher, base_set, supports, None, settings, options=FinalOptions(feature_dropout=0.4))
-    assert final.decoder.project_query[2].p == 0.4
+    assert final.few_shot.decoder.project_query[2].p == 0.4
     assert final.config == teacher.config.model_copy(update={"feature_dropout": 0.4})
 
 
@@ -126,7 +126,7 @@ def test_held_out_supports_are_as_large_as_the_protocol_wants(base_set, supports
     chosen = []
     monkeypatch.setattr("fss_models.calibrate._pick", lambda counts, least, rng: chosen.append(least) or 0)
     small = replace(DIAM, support_pixels=200)  # 32 x 32 then counts as full size
-    model = build_model(tiny_config, backbone)
+    model = GfssModel(tiny_config, backbone)
     for protocol, expected in ((DIAM, 160), (small, 200)):
         chosen.clear()
         fit_on_held_out(model, base_set, 2, 0, min_pixels=50, protocol=protocol)
@@ -149,8 +149,6 @@ def test_two_episodes_overfit(base_set, supports, tiny_config, backbone):
 
 def test_scores_have_the_agreed_keys(backbone, backbone_folder, tiny_config, supports):
     """Evaluation and the reference give the same table of fractions."""
-    from fss_models.gfss import GfssModel
-
     split = ClassSplit.of("picto", 0)
     config = tiny_config.model_copy(update={"base": 15})
     model = GfssModel(config, backbone)

@@ -114,7 +114,7 @@ function drawPredictions(section) {
 function drawMaps(section) {
   const { looks } = REPORT.summary;
   if (!looks.maps || !looks.maps.length) {
-    section.append(el("p", { class: "note" }, looks.note || "This run has no GFSS model to look into."));
+    section.append(el("p", { class: "note" }, looks.note || "This run has no GFSS model to look into; there are maps of IIR and I2R alone."));
     return;
   }
   section.append(el("p", { class: "quiet" }, `For each novel class its first support, and a validation picture as query, seen by the model ${MODEL_NAMES[looks.mapped].toLowerCase()}. `
