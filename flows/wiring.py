@@ -84,8 +84,13 @@ def prototypes_of(config: Config, folder: Path) -> dict[str, Floats]:
 
 def seen_features(config: Config, teacher: Teacher, pictures: Sequence[Picture]) -> list[Floats]:
     """Give the teacher's features of pictures, N maps (C, h, w), centred where the config says so."""
-    features, _ = look_twice(teacher, pictures, flip=config.experiment.annotate.flip)
-    return [centred(f) if config.experiment.filter.centre else f for f in features]
+    return seen_twofold(config, teacher, pictures)[0]
+
+
+def seen_twofold(config: Config, teacher: Teacher, pictures: Sequence[Picture]) -> tuple[list[Floats], Floats]:
+    """Give features as `seen_features` does, and class probabilities (N, 1+B+N, H, W), from one pass."""
+    features, scores = look_twice(teacher, pictures, flip=config.experiment.annotate.flip)
+    return [centred(f) if config.experiment.filter.centre else f for f in features], scores
 
 
 def backbone_path(name: str) -> str:

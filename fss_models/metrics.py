@@ -89,19 +89,11 @@ class ForegroundScores:
         }
 
 
-def boundary_iou(truth: np.ndarray, predicted: np.ndarray, width: int = 1) -> float:
-    """Give the IoU of the inner rims of two masks, bool (H, W); 1 where both are empty.
-
-    Source: Boundary IoU; the rim of a mask is its pixels at most ``width`` from its outside. What touches the edge of
-    the picture has its rim there too.
-    """
-    rims = [rim(mask.astype(bool), width) for mask in (truth, predicted)]
-    either = (rims[0] | rims[1]).sum()
-    return float((rims[0] & rims[1]).sum() / either) if either else 1.0
-
-
 def rim(mask: np.ndarray, width: int = 1) -> np.ndarray:
-    """Give the pixels of a mask, bool (H, W), at most ``width`` from its outside, see `boundary_iou`."""
+    """Give the inner rim of a mask, bool (H, W): its pixels at most ``width`` from its outside.
+
+    Source: Boundary IoU, the IoU of two masks' rims. What touches the edge of the picture has its rim there too.
+    """
     return np.asarray(mask & ~ndimage.binary_erosion(mask, iterations=width))
 
 
