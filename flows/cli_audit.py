@@ -81,31 +81,32 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
 
 def _print_sweep(found: Mapping[str, Any]) -> None:
     """Print the current and the suggested setting, their difference, and how to use the suggested one."""
-    shown = ("precision", "recall", "iou", "boundary_iou", "kept")
-    keys = list(found["axes"])
-    table = Table("", *keys, "IoU where chosen", *(f"{key} elsewhere".replace("_", " ") for key in shown), box=None)
-    for name in ("current", "suggested"):
-        row = found[name]
-        values = [f"{row['setting'][key]:g}" for key in keys]
-        table.add_row(name, *values, number(found["chosen_on"][name]), *(number(row[key]) for key in shown))
-    settings = 1
-    for axis in found["axes"].values():
-        settings *= len(axis)
-    first, second = found["halves"]
+    table = Table("", "current", "suggested", box=None)
+    pair = [found["current"], found["suggested"]]
+    for key in found["axes"]:
+        table.add_row(key, *(f"{one['setting'][key]:g}" for one in pair))
+    table.add_row("IoU where it was chosen", *(number(found["chosen_on"][name]) for name in ("current", "suggested")))
+    for key in ("iou", "precision", "recall", "boundary_iou", "kept"):
+        name = {"iou": "IoU", "boundary_iou": "boundary IoU"}.get(key, key)
+        table.add_row(f"{name} on the other half", *(number(one[key]) for one in pair))
     out.print()
     out.print(table)
-    out.print(verdict(found, settings, first, second))
+    out.print(verdict(found))
+    if found["edge"]:
+        out.print(f"it lies at the end of {' and '.join(found['edge'])}: values beyond may be better (--grid)")
     if not found["same"]:
         out.print(f"use it   {' '.join(f'--set {text}' for text in found['set'])}", soft_wrap=True)
 
 
-def verdict(found: Mapping[str, Any], settings: int, first: int, second: int) -> str:
+def verdict(found: Mapping[str, Any]) -> str:
     """Say in a sentence what the suggested setting changes, and whether that is more than noise."""
-    how = f"of {settings} settings the best mean IoU on {first} pictures"
+    settings, (first, second) = len(found["chosen"]), found["halves"]
     if found["same"]:
-        return f"the current setting has {how}: nothing to change"
+        return f"of {settings} settings the current one is the best on {first} pictures: nothing to change"
     low, high = (100 * value for value in found["interval"])
-    change = f"{100 * found['difference']:+.1f} points on {second} others (95 % interval {low:+.1f} to {high:+.1f})"
-    if found["clear"]:
-        return f"suggested has {how}, and {change}: more than noise"
-    return f"suggested has {how}, but {change}: no more than noise, the current setting may stay"
+    judged = "more than noise" if found["clear"] else "no more than noise, the current setting may stay"
+    change = f"{100 * found['difference']:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})"
+    return (
+        f"suggested: of {settings} settings the best on {first} pictures; on {second} others it changes the current "
+        f"one's IoU by {change}: {judged}"
+    )

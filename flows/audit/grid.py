@@ -20,6 +20,7 @@ _STEPS = {
     "filter.min_similarity": (-0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3),
     "relabel.min_similarity": (-0.2, -0.1, 0.0, 0.1, 0.2),
 }
+_LOWEST = {"filter.min_similarity": -1.0, "relabel.blend": 0.0, "relabel.min_similarity": -1.0}
 _BLENDS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -84,6 +85,14 @@ class Grid:
         triples = zip(KEYS, setting, self.current, strict=True)
         return [f"experiment.{key}={value:g}" for key, value, now in triples if value != now]
 
+    def edges(self, setting: Setting) -> list[str]:
+        """Give the keys whose value in a setting ends an axis of the grid, though values beyond it are allowed."""
+        found = []
+        for key, axis, value in zip(KEYS, self.axes, setting, strict=True):
+            if len(axis) > 1 and ((value == axis[0] and value > _LOWEST[key]) or (value == axis[-1] and value < 1)):
+                found.append(key)
+        return found
+
     def distance(self, setting: Setting) -> int:
         """Give how many steps of the grid a setting is away from the current one."""
         pairs = zip(self.axes, setting, self.current, strict=True)
@@ -101,8 +110,7 @@ def _checked(config: Config, key: str, value: float) -> None:
     try:
         type(settings).model_validate({**settings.model_dump(), name: value})
     except ValueError as error:
-        low = 0 if name == "blend" else -1
-        raise InputError(f"--grid {key}: got {value:g}, expected numbers from {low} to 1") from error
+        raise InputError(f"--grid {key}: got {value:g}, expected numbers from {_LOWEST[key]:g} to 1") from error
 
 
 def _parse(given: Sequence[str]) -> Mapping[str, tuple[float, ...]]:

@@ -57,20 +57,26 @@ def audit(config: Config, name: str, per_class: int, grid: Grid | None = None) -
     for class_ in items.places:
         shards[class_] = judged_shard(config, teacher, items, class_, grid)
         tell("audit", class_, 1.0)
+    told, best = sum_up(config, shards, items.reported, grid)
+    return Audit(told, write_page(config, name, told, shards, best))
+
+
+def sum_up(
+    config: Config, shards: Mapping[str, Shard], reported: int, grid: Grid | None
+) -> tuple[dict[str, Any], int | None]:
+    """Give what an audit tells, see `audit`, and the place of the suggested setting in the grid, if there is one."""
     experiment = config.experiment
     told: dict[str, Any] = {
         "dataset": split_of(config).dataset, "fold": experiment.fold, "shots": experiment.shots,
         "seed": experiment.seed, "pictures": {class_: len(shard.items) for class_, shard in shards.items()},
-        "reported": items.reported,
+        "reported": reported,
         "rows": rows_of(STAGES, {class_: shard.counts for class_, shard in shards.items()}),
     }  # fmt: skip
-    best: Setting | None = None
-    if grid is not None:
-        swept = _swept(grid, shards)
-        found = swept.suggest(experiment.seed)
-        best = found.setting
-        told["sweep"] = _sweep_told(swept, found)
-    return Audit(told, write_page(config, name, told, shards, grid.settings.index(best) if grid and best else None))
+    if grid is None:
+        return told, None
+    swept = _swept(grid, shards)
+    found = swept.suggest(experiment.seed)
+    return {**told, "sweep": _sweep_told(swept, found)}, grid.settings.index(found.setting)
 
 
 def _swept(grid: Grid, shards: Mapping[str, Shard]) -> Swept:
@@ -93,7 +99,7 @@ def _sweep_told(swept: Swept, found: Suggestion) -> dict[str, Any]:
         "halves": list(found.pictures),
         "current": _setting_told(swept, grid.current, second), "suggested": _setting_told(swept, found.setting, second),
         "difference": found.difference, "interval": list(found.interval), "clear": found.clear,
-        "same": found.setting == grid.current,
+        "same": found.setting == grid.current, "edge": grid.edges(found.setting),
         "chosen_on": dict(zip(("suggested", "current"), found.chosen_on, strict=True)),
         "confirmed_on": dict(zip(("suggested", "current"), found.confirmed_on, strict=True)),
         "set": grid.overrides(found.setting),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from flows.audit.looks import errors_of, truth_of, write_looks
 from flows.audit.scores import Counts
 from flows.data import read_supports, split_of, store_of, supports_content
 from flows.progress import tell
+from flows.steps import slug
 from flows.weights import weights_id
 from pipeline import annotate, filtering, refine, relabel
 from pipeline.config import Config
@@ -78,17 +79,31 @@ def judged_shard(config: Config, teacher: StageRecord, items: Items, name: str, 
     def work(draft: Draft) -> None:
         prototype = wiring.prototypes_of(config, store.folder(teacher))[name]
         seen = judge(config, wiring.teacher_of(config, teacher), wiring.refiner_of(config), prototype, pairs, grid)
-        rows, judged = [], []
-        for number, one in enumerate(seen):
-            rows.append(_write_item(draft.folder, number, one, items.places[name][number]))
-            judged.append(one)
-            tell("audit", name, 0.99 * len(rows) / len(pairs))
-        _write_arrays(draft, judged)
-        (draft.folder / "items.json").write_text(json.dumps(rows))
-        draft.counts = {"samples": len(rows), "kept": sum(row["reason"] is None for row in rows)}
+        write_judged(draft, seen, items.places[name], lambda done: tell("audit", name, 0.99 * done / len(pairs)))
 
-    record = store.compute("audit", name, _recipe(config, teacher, name, pairs, grid), work)
+    record = store.compute("audit", slug(name), _recipe(config, teacher, name, pairs, grid), work)
     return Shard(name, store.folder(record))
+
+
+def write_judged(
+    draft: Draft, judged: Iterable[Judged], places: Sequence[int], progress: Callable[[int], None] = lambda _: None
+) -> None:
+    """Write what `Shard` reads.
+
+    Args:
+        draft: of the shard.
+        judged: items of one class.
+        places: of their pictures in the list.
+        progress: told how many are written.
+    """
+    rows, done = [], []
+    for number, (one, place) in enumerate(zip(judged, places, strict=True)):
+        rows.append(_write_item(draft.folder, number, one, place))
+        done.append(one)
+        progress(len(done))
+    _write_arrays(draft, done)
+    (draft.folder / "items.json").write_text(json.dumps(rows))
+    draft.counts = {"samples": len(rows), "kept": sum(row["reason"] is None for row in rows)}
 
 
 def _recipe(
@@ -120,9 +135,9 @@ def _write_arrays(draft: Draft, judged: Sequence[Judged]) -> None:
     counts, swept = np.stack([one.counts for one in judged]), np.stack([one.swept for one in judged])
     np.save(draft.folder / "counts.npy", counts)
     np.save(draft.folder / "swept.npy", swept)
-    held: dict[str, np.ndarray] = {}
+    held: dict[str, Any] = {}
     for number, one in enumerate(judged):
-        packed = np.packbits(one.finals.reshape(len(one.finals), -1), axis=1)
+        packed = np.packbits(one.finals.reshape(len(one.finals), one.truth.size), axis=1)
         held |= {f"truth{number}": one.truth, f"which{number}": one.which, f"masks{number}": packed}
     np.savez_compressed(draft.folder / "finals.npz", **held)
     draft.content = hash_arrays(counts, swept, *held.values())

@@ -64,14 +64,16 @@ class Swept:
     def halves(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Give the items of the half that settings are chosen on and of the other, bool (I,) each.
 
-        Within a class every second picture goes to the other half, in the order of the items.
+        Class by class, a picture that is in neither half goes to the one that has fewer of the class.
         """
         half: dict[int, bool] = {}
-        turn: dict[str, bool] = {}
-        for name, picture in zip(self.classes, self.pictures, strict=True):
-            if picture not in half:
-                half[picture] = turn.get(name, True)
-                turn[name] = not half[picture]
+        for name in dict.fromkeys(self.classes):
+            mine = [picture for picture, of in zip(self.pictures, self.classes, strict=True) if of == name]
+            ahead = sum(1 if half[picture] else -1 for picture in mine if picture in half)
+            for picture in mine:
+                if picture not in half:
+                    half[picture] = ahead <= 0
+                    ahead += 1 if half[picture] else -1
         first = np.array([half[picture] for picture in self.pictures])
         return first, ~first
 
