@@ -146,9 +146,12 @@ def test_the_sweep_marks_current_and_suggested(browser):
     choose(browser, "heat-half", "chosen")
     assert browser.run("document.querySelector('.heat td').textContent") == before
     browser.run("document.getElementById('heat-third').focus()")
-    choose(browser, "heat-third", "relabel.blend")
+    choose(browser, "heat-third", "filter.min_similarity")
     assert browser.run("document.activeElement.id") == "heat-third"
-    assert browser.run("document.querySelectorAll('.heat td').length") == 3
+    assert browser.run("document.querySelectorAll('.heat').length") == 2
+    assert browser.run("document.querySelectorAll('.heat td[data-mark]').length") == 2
+    choose(browser, "heat-at", "0.1")
+    assert browser.run("document.querySelectorAll('.heat td').length") == 2
 
 
 def test_worst_pictures_come_first(browser):

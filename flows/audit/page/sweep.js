@@ -3,7 +3,8 @@
 
 const AXIS_NAMES = { "filter.min_similarity": "λ of APF (filter.min_similarity)", "relabel.blend": "β (relabel.blend)",
   "relabel.min_similarity": "λ of APR (relabel.min_similarity)" };
-const HALVES = { chosen: "the half that it was chosen on", confirmed: "the other half" };
+const SHORT_NAMES = { "filter.min_similarity": "λ of APF", "relabel.blend": "β", "relabel.min_similarity": "λ of APR" };
+const HALVES = { chosen: "where it was chosen", confirmed: "the other half" };
 
 function drawSweep(section) {
   const { sweep } = REPORT.summary.told;
@@ -18,9 +19,9 @@ function drawSweep(section) {
   if (sweep.edge.length) section.append(el("p", { class: "note" }, `The suggestion lies at the end of ${sweep.edge.map((key) => AXIS_NAMES[key]).join(" and ")}: values beyond may be better still (syn4seg audit --grid).`));
   const pair = (pick) => ["current", "suggested"].map(pick);
   section.append(table(`Final labels in %, on the ${second} pictures that no setting was chosen on`, ["", ["current"], ["suggested"]], [
-    ...keys.map((key) => [AXIS_NAMES[key], ...pair((name) => String(sweep[name].setting[key]))]),
+    ...keys.map((key) => [SHORT_NAMES[key], ...pair((name) => String(sweep[name].setting[key]))]),
     ...["iou", "precision", "recall", "boundary_iou", "kept"].map((key) => [MEASURE_NAMES[key], ...pair((name) => show.points(sweep[name][key]))]),
-    ["IoU on the half that it was chosen on", ...pair((name) => show.points(sweep.chosen_on[name]))]], { caption: true }));
+    ["IoU where it was chosen", ...pair((name) => show.points(sweep.chosen_on[name]))]], { caption: true }));
   section.append(el("p", { class: "quiet" }, `The rule: of all settings the highest mean IoU of the final labels on one half (${first} pictures), of equal ones the nearest to the current setting. `
     + "The difference is measured on the other half; its interval comes from drawing these pictures anew 2,000 times, both settings on the same draw."));
   section.append(el("h3", {}, "Along each axis"), el("div", { class: "charts" }, keys.filter((key) => sweep.axes[key].length > 1).map((key) => axisChart(sweep, key))));
@@ -48,30 +49,31 @@ function axisChart(sweep, key) {
 }
 
 function heatParts(sweep, keys) {
-  const place = el("div", {});
-  const state = { half: "chosen", third: keys.find((key) => sweep.axes[key].length === 1) || keys[2], at: null };
+  const place = el("div", { class: "maps" });
+  const state = { half: "chosen", third: keys.find((key) => sweep.axes[key].length === 1) || keys[2], at: "" };
   const controls = el("div", { class: "bar-of-controls" });
   const draw = () => {
     const [rows, columns] = keys.filter((key) => key !== state.third);
-    place.replaceChildren(heatMap(sweep, rows, columns, state));
+    const held = state.at === "" ? ["current", "suggested"].map((name) => sweep[name].setting[state.third]) : [Number(state.at)];
+    place.replaceChildren(...[...new Set(held)].map((at) => heatMap(sweep, rows, columns, { ...state, at })));
   };
   const choose = () => {
-    state.at = sweep.suggested.setting[state.third];
+    state.at = "";
     controls.replaceChildren(
-      picker("heat-third", "Held", keys.map((key) => [key, AXIS_NAMES[key]]), state.third, (key) => { state.third = key; choose(); document.getElementById("heat-third").focus(); }),
-      picker("heat-at", "at", sweep.axes[state.third].map((value) => [String(value), String(value)]), String(state.at), (value) => { state.at = Number(value); draw(); }),
+      picker("heat-third", "Held", keys.map((key) => [key, SHORT_NAMES[key]]), state.third, (key) => { state.third = key; choose(); document.getElementById("heat-third").focus(); }),
+      picker("heat-at", "at", [["", "now and suggested"], ...sweep.axes[state.third].map((value) => [String(value), String(value)])], "", (value) => { state.at = value; draw(); }),
       picker("heat-half", "Pictures", Object.entries(HALVES), state.half, (half) => { state.half = half; draw(); }));
     draw();
   };
   choose();
-  return el("div", {}, controls, place);
+  return el("div", {}, el("p", { class: "quiet" }, "Mean IoU of the final labels in %."), controls, place);
 }
 
 function heatMap(sweep, rows, columns, { half, third, at }) {
   const all = [...sweep.chosen, ...sweep.confirmed].filter((value) => value !== null);
   const [low, high] = all.reduce(([l, h], v) => [Math.min(l, v), Math.max(h, v)], [1, 0]);
   const is = (setting, name) => Object.entries(sweep[name].setting).every(([key, value]) => setting[key] === value);
-  const caption = `Mean IoU of the final labels in % on ${HALVES[half]}, ${AXIS_NAMES[third]} = ${at}. Down: ${AXIS_NAMES[rows]}; across: ${AXIS_NAMES[columns]}`;
+  const caption = `${SHORT_NAMES[third]} = ${at}; down: ${SHORT_NAMES[rows]}, across: ${SHORT_NAMES[columns]}`;
   const body = sweep.axes[rows].map((down) => [String(down), ...sweep.axes[columns].map((across) => {
     const setting = { [third]: at, [rows]: down, [columns]: across };
     const marks = ["current", "suggested"].filter((name) => is(setting, name));
