@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from flows import wiring
 from flows.audit.grid import Grid
+from flows.audit.guides import Guide
 from flows.audit.scores import Counts, Judge
-from flows.data import split_of
 from pipeline.annotate import annotate
 from pipeline.config import Config, Experiment
 from pipeline.filtering import filter_regions
 from pipeline.refine import refine
 from pipeline.relabel import relabel
-from pipeline.types import BoundaryRefiner, Floats, LabelMap, Mask, Picture, Sample, Teacher
+from pipeline.types import BoundaryRefiner, Floats, LabelMap, Mask, Picture, Sample
 
 STAGES = ("annotate", "filter", "relabel", "refine")
 _PIXELS = 16 << 14
@@ -67,22 +67,20 @@ class Answers:
 
 
 def judge(
-    config: Config, teacher: Teacher, refiner: BoundaryRefiner, prototype: Floats,
-    pairs: Sequence[tuple[Sample, LabelMap]], grid: Grid | None,
-) -> Iterator[Judged]:  # fmt: skip
+    config: Config, guide: Guide, refiner: BoundaryRefiner, pairs: Sequence[tuple[Sample, LabelMap]], grid: Grid | None
+) -> Iterator[Judged]:
     """Put items of one class through the stages; the teacher sees each once, SAM's encoder too.
 
     Args:
         config: of the stages.
-        teacher: makes first labels and features.
+        guide: of the class.
         refiner: SAM.
-        prototype: of the class, unit vector (C,).
         pairs: unlabelled samples with their truth.
         grid: settings to try besides, or None.
     """
-    split, experiment = split_of(config), config.experiment
+    split, prototype, experiment = guide.split, guide.prototype, config.experiment
     for group in _groups(pairs):
-        features, scores = wiring.seen_twofold(config, teacher, [sample.picture for sample, _ in group])
+        features, scores = wiring.seen_twofold(config, guide.teacher, [sample.picture for sample, _ in group])
         for (bare, truth), f, p in zip(group, features, scores, strict=True):
             first, answers = annotate(bare, p, split, experiment.annotate), Answers(refiner)
             trusted = filter_regions(first, f, prototype, split, experiment.filter)
@@ -93,7 +91,7 @@ def judge(
             finals: list[Sample] = []
             which: list[int] = []
             if grid is not None:
-                finals, which = _sweep(first, f, prototype, answers, config, grid)
+                finals, which = _sweep(first, f, guide, answers, config, grid)
             each = np.stack([judged.counts(s) for s in finals]) if finals else np.zeros((0, counts.shape[1]), np.int64)
             masks = np.array([judged.found(s) for s in finals], dtype=bool).reshape(-1, *truth.shape)
             order = np.array(which, dtype=np.int64)
@@ -102,10 +100,10 @@ def judge(
 
 
 def _sweep(
-    first: Sample, features: Floats, prototype: Floats, answers: Answers, config: Config, grid: Grid
+    first: Sample, features: Floats, guide: Guide, answers: Answers, config: Config, grid: Grid
 ) -> tuple[list[Sample], list[int]]:
     """Give the final labels that differ, and for every setting of the grid which of them it gives."""
-    split = split_of(config)
+    split, prototype = guide.split, guide.prototype
     finals: list[Sample] = []
     seen: dict[bytes, int] = {}
     which: list[int] = []

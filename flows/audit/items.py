@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from flows.data import (
     OWN_SIDE,
-    check_maps,
     chosen_supports,
     labelled,
     novel_names,
@@ -38,15 +38,21 @@ class Items:
         folder: their list.
         places: class -> places of its pictures in the list; a class without any is left out.
         reported: how many of the pictures scores are reported on, too.
+        numbers: of the pictures, (N,).
     """
 
     folder: DataFolder
     places: Mapping[str, Sequence[int]]
     reported: int
+    numbers: NDArray[np.int64]
 
     def id(self, place: int) -> str:
         """Give the name of a picture."""
         return str(self.folder.pictures.ids[place])
+
+    def picture(self, place: int) -> int:
+        """Give the number of a picture; items of one picture have the same."""
+        return int(self.numbers[place])
 
 
 def choose_items(config: Config, per_class: int) -> Items:
@@ -60,31 +66,31 @@ def choose_items(config: Config, per_class: int) -> Items:
         per_class: how many pictures a class at most.
 
     Raises:
-        InputError: the data set has no label maps, no validation pictures, or none of a novel class.
+        InputError: the data set has no validation pictures, or none of a novel class.
     """
     experiment, reported = config.experiment, set[int]()
     if experiment.dataset == "picto":
         folder = _portraits(config, per_class)
         order = list(range(len(folder.pictures.ids)))
     else:
-        check_maps(config)
         folder, reported = validation_of(prepare_data(config)), set(scored_places(config))
         hidden = _support_files(config)
         order = [p for p in range(len(folder.pictures.ids)) if folder.pictures.where(p)[0] not in hidden]
         random.Random(f"audit/{experiment.seed}").shuffle(order)
         order.sort(key=lambda place: place in reported)
-    counts, split = labelled(config, folder).counts, split_of(config)
+    pictures, split = labelled(config, folder), split_of(config)
     places: dict[str, list[int]] = {}
     for name in novel_names(config):
-        label, least = split.id_of(name), experiment.train.min_pixels
-        if shown := [place for place in order if counts[place, label] >= least]:
+        large = pictures.counts[:, split.id_of(name)] >= experiment.train.min_pixels
+        if shown := [place for place in order if large[place]]:
             places[name] = shown[:per_class]
     if not places:
         raise InputError(
             f"no validation picture shows {experiment.train.min_pixels} pixels of a novel class: "
             "lower experiment.train.min_pixels or add pictures"
         )
-    return Items(folder, places, len(reported & {place for found in places.values() for place in found}))
+    shown_too = reported & {place for found in places.values() for place in found}
+    return Items(folder, places, len(shown_too), np.asarray(pictures.numbers()))
 
 
 def read_item(config: Config, items: Items, name: str, place: int) -> tuple[Sample, LabelMap]:

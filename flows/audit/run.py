@@ -11,13 +11,13 @@ import numpy as np
 
 from flows.audit.chain import STAGES
 from flows.audit.grid import KEYS, Grid, Setting
+from flows.audit.guides import train_guide
 from flows.audit.items import choose_items
 from flows.audit.page import write_page
 from flows.audit.scores import mean_measures, rows_of
 from flows.audit.shards import Shard, judged_shard
 from flows.audit.suggestion import Suggestion, Swept
-from flows.data import prepare_data, split_of
-from flows.learning import train_teacher_stage
+from flows.data import split_of
 from flows.progress import tell
 from pipeline.config import Config
 
@@ -52,7 +52,7 @@ def audit(config: Config, name: str, per_class: int, grid: Grid | None = None) -
         InputError: there are no labelled pictures of novel classes.
     """
     items = choose_items(config, per_class)
-    teacher = train_teacher_stage(config, prepare_data(config))
+    teacher = train_guide(config)
     shards = {}
     for class_ in items.places:
         shards[class_] = judged_shard(config, teacher, items, class_, grid)
@@ -83,7 +83,7 @@ def _swept(grid: Grid, shards: Mapping[str, Shard]) -> Swept:
     return Swept(
         grid, np.concatenate([shard.swept for shard in shards.values()]),
         [name for name, shard in shards.items() for _ in shard.items],
-        [row["place"] for shard in shards.values() for row in shard.items],
+        [row["picture"] for shard in shards.values() for row in shard.items],
     )  # fmt: skip
 
 

@@ -14,10 +14,11 @@ import numpy as np
 from flows import wiring
 from flows.audit.chain import Judged, judge
 from flows.audit.grid import Grid
+from flows.audit.guides import guide_of, support_of
 from flows.audit.items import Items, read_item
 from flows.audit.looks import errors_of, truth_of, write_looks
 from flows.audit.scores import Counts
-from flows.data import read_supports, split_of, store_of, supports_content
+from flows.data import split_of, store_of, supports_content
 from flows.progress import tell
 from flows.steps import slug
 from flows.weights import weights_id
@@ -44,7 +45,7 @@ class Shard:
 
     @cached_property
     def items(self) -> list[dict[str, Any]]:
-        """A row an item: id, place in the list, size of its thumbnail, reason if it was dropped."""
+        """A row an item: id, number of its picture, size of its thumbnail, reason if it was dropped."""
         found: list[dict[str, Any]] = json.loads((self.folder / "items.json").read_text())
         return found
 
@@ -77,28 +78,28 @@ def judged_shard(config: Config, teacher: StageRecord, items: Items, name: str, 
     store = store_of(config)
 
     def work(draft: Draft) -> None:
-        prototype = wiring.prototypes_of(config, store.folder(teacher))[name]
-        seen = judge(config, wiring.teacher_of(config, teacher), wiring.refiner_of(config), prototype, pairs, grid)
-        write_judged(draft, seen, items.places[name], lambda done: tell("audit", name, 0.99 * done / len(pairs)))
+        seen = judge(config, guide_of(config, teacher, name), wiring.refiner_of(config), pairs, grid)
+        pictures = [items.picture(place) for place in items.places[name]]
+        write_judged(draft, seen, pictures, lambda done: tell("audit", name, 0.99 * done / len(pairs)))
 
     record = store.compute("audit", slug(name), _recipe(config, teacher, name, pairs, grid), work)
     return Shard(name, store.folder(record))
 
 
 def write_judged(
-    draft: Draft, judged: Iterable[Judged], places: Sequence[int], progress: Callable[[int], None] = lambda _: None
+    draft: Draft, judged: Iterable[Judged], pictures: Sequence[int], progress: Callable[[int], None] = lambda _: None
 ) -> None:
     """Write what `Shard` reads.
 
     Args:
         draft: of the shard.
         judged: items of one class.
-        places: of their pictures in the list.
+        pictures: numbers of their pictures.
         progress: told how many are written.
     """
     rows, done = [], []
-    for number, (one, place) in enumerate(zip(judged, places, strict=True)):
-        rows.append(_write_item(draft.folder, number, one, place))
+    for number, (one, picture) in enumerate(zip(judged, pictures, strict=True)):
+        rows.append(_write_item(draft.folder, number, one, picture))
         done.append(one)
         progress(len(done))
     _write_arrays(draft, done)
@@ -117,18 +118,18 @@ def _recipe(
         "grid": [list(axis) for axis in grid.axes] if grid else None, "label": split_of(config).id_of(name),
         "weights": weights_id(experiment.refine.model, "sam"),
         "inputs": {
-            "teacher": teacher.content, "supports": supports_content(read_supports(config)),
+            "teacher": teacher.content, "supports": supports_content((support_of(config, name),)),
             "pictures": [[sample.id, hash_arrays(sample.picture, truth)] for sample, truth in pairs],
         },
     }  # fmt: skip
 
 
-def _write_item(folder: Path, number: int, judged: Judged, place: int) -> dict[str, Any]:
+def _write_item(folder: Path, number: int, judged: Judged, picture: int) -> dict[str, Any]:
     pairs = zip(judged.found, judged.stages, strict=True)
     maps = [truth_of(judged.truth), *(errors_of(mask, judged.truth, stage) for mask, stage in pairs)]
     last = judged.stages[-1]
     size = write_looks(folder / f"{number:04d}", last.picture, maps)
-    return {"id": last.id.partition("/")[2], "place": int(place), "size": list(size), "reason": last.reason}
+    return {"id": last.id.partition("/")[2], "picture": int(picture), "size": list(size), "reason": last.reason}
 
 
 def _write_arrays(draft: Draft, judged: Sequence[Judged]) -> None:

@@ -370,3 +370,38 @@ def test_nothing_to_audit_is_one_sentence(photographs, tiny, tmp_path):
     config = load_config(None, [*sets, f"experiment.dataset={photographs}", "experiment.train.min_pixels=4000"])
     with pytest.raises(InputError, match="no validation picture shows 4000 pixels of a novel class"):
         choose_items(config, 9)
+
+
+@pytest.fixture
+def fss1000(tmp_path):
+    """FSS-1000's layout: a thousand classes of three pictures, which all are the same six."""
+    for i in range(6):
+        scene = draw_portrait(scene_rng("base", i), ("cup", "snail")[i % 2])
+        mask = masked(scene, {"cup": 255, "snail": 255})
+        write_picture(tmp_path / f"drawn/{i}.jpg", scene.picture)
+        write_picture(tmp_path / f"drawn/{i}.png", np.stack([mask] * 3, 2))
+    classes = {"trn": range(520), "val": range(520, 760), "test": range(760, 1000)}
+    (tmp_path / "FSS-1000/splits").mkdir(parents=True)
+    for part, numbers in classes.items():
+        (tmp_path / f"FSS-1000/splits/{part}.txt").write_text("".join(f"c{number}\n" for number in numbers))
+        for number in numbers:
+            folder = tmp_path / f"FSS-1000/data/c{number}"
+            folder.mkdir(parents=True)
+            for i in range(3):
+                for ending in (".jpg", ".png"):
+                    (folder / f"{i + 1}{ending}").symlink_to(tmp_path / f"drawn/{2 * i + number % 2}{ending}")
+    return tmp_path
+
+
+def test_masks_of_one_class_are_audited_with_an_fss_model(fss1000, tiny):
+    """Where masks are of one class each, an FSS model gives the first labels; its support is not among the items."""
+    sets = ["experiment.dataset=fss1000", f"execution.data={fss1000}", f"execution.output={fss1000}/out"]
+    sets += ["experiment.model.name=matching", "experiment.fss.stride=8", "experiment.prompts.classes=[c760, c761]"]
+    config = load_config(None, [*tiny, *sets])
+    items = choose_items(config, 9)
+    assert {n: [items.id(p) for p in places] for n, places in items.places.items()}.keys() == {"c760", "c761"}
+    assert sorted(items.id(place) for place in items.places["c760"]) == ["c760/2", "c760/3"]
+    told = audit(config, "fss", 9, Grid.around(config, ["relabel.blend=0,1"])).told
+    first = next(row for row in told["rows"] if row["class"] == "mean")
+    assert (first["stage"], first["pictures"]) == ("annotate", 4)
+    assert first["recall"] > 0.3
