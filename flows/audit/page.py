@@ -41,7 +41,9 @@ def write_page(config: Config, name: str, told: dict[str, Any], shards: Mapping[
         The page.
     """
     audits = Path(config.execution.output) / "audits"
-    folder = audits / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
+    stem, number = f"{datetime.now():%Y%m%d-%H%M%S}-{name}", 1
+    while (folder := audits / (stem if number == 1 else f"{stem}-{number}")).exists():
+        number += 1
     partial = audits / f"{folder.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(PAGE, partial)

@@ -16,9 +16,11 @@ from flows.audit.items import choose_items
 from flows.audit.page import write_page
 from flows.audit.scores import mean_measures, rows_of
 from flows.audit.shards import Shard, judged_shard
-from flows.audit.suggestion import Suggestion, Swept
+from flows.audit.suggestion import Suggestion, Swept, halves
 from flows.data import split_of
 from flows.progress import tell
+from flows.run import check_device, check_own, check_writable
+from flows.weights import resolve
 from pipeline.config import Config
 
 
@@ -49,9 +51,17 @@ def audit(config: Config, name: str, per_class: int, grid: Grid | None = None) -
         are reported on too; ``rows``, see `scores.rows_of`; and ``sweep`` where there was one, see `_sweep_told`.
 
     Raises:
-        InputError: there are no labelled pictures of novel classes.
+        InputError: there are no labelled pictures of novel classes, too few for a sweep, or a model is missing.
     """
+    check_device(config.execution.device)
+    check_own(config)
+    check_writable(Path(config.execution.output))
+    if config.experiment.refine.enabled:
+        resolve(config.experiment.refine.model, "sam")
     items = choose_items(config, per_class)
+    if grid is not None:
+        places = [(class_, items.picture(place)) for class_, found in items.places.items() for place in found]
+        halves([class_ for class_, _ in places], [picture for _, picture in places])
     teacher = train_guide(config)
     shards = {}
     for class_ in items.places:
@@ -92,7 +102,7 @@ def _sweep_told(swept: Swept, found: Suggestion) -> dict[str, Any]:
 
     A setting's IoU stands in ``chosen`` and ``confirmed`` at its place among all combinations, the last axis fastest.
     """
-    grid, (first, second) = swept.grid, swept.halves()
+    grid, (first, second) = swept.grid, halves(swept.classes, swept.pictures)
     return {
         "axes": {key: list(axis) for key, axis in zip(KEYS, grid.axes, strict=True)},
         "chosen": swept.iou(first).round(6).tolist(), "confirmed": swept.iou(second).round(6).tolist(),

@@ -111,14 +111,14 @@ def mean_measures(by_class: Sequence[Counts]) -> dict[str, float | None]:
         by_class: counts of each class's items, (I, len(COUNTS)), which are added up.
     """
     each = [measures(counts.sum(0)) for counts in by_class]
-    values = {key: mean(np.array([float(one[key]) for one in each])) for key in MEASURES}
+    values = {key: float(mean(np.array([float(one[key]) for one in each]))) for key in MEASURES}
     return {key: None if np.isnan(value) else value for key, value in values.items()}
 
 
-def mean(values: NDArray[np.float64]) -> float:
-    """Give the mean over what is known; NaN where nothing is."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("nan")
+def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the mean of (..., K) over what is known of the last axis; NaN where nothing is."""
+    known = ~np.isnan(values)
+    return _ratio(np.where(known, values, 0.0).sum(-1), known.sum(-1, dtype=np.float64))
 
 
 def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:

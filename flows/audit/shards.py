@@ -97,12 +97,21 @@ def write_judged(
         pictures: numbers of their pictures.
         progress: told how many are written.
     """
-    rows, done = [], []
+    rows: list[dict[str, Any]] = []
+    each: list[Counts] = []
+    swept: list[Counts] = []
+    held: dict[str, Any] = {}
     for number, (one, picture) in enumerate(zip(judged, pictures, strict=True)):
         rows.append(_write_item(draft.folder, number, one, picture))
-        done.append(one)
-        progress(len(done))
-    _write_arrays(draft, done)
+        each.append(one.counts)
+        swept.append(one.swept)
+        packed = np.packbits(one.finals.reshape(len(one.finals), one.truth.size), axis=1)
+        held |= {f"truth{number}": one.truth, f"which{number}": one.which, f"masks{number}": packed}
+        progress(len(rows))
+    np.save(draft.folder / "counts.npy", np.stack(each))
+    np.save(draft.folder / "swept.npy", np.stack(swept))
+    np.savez_compressed(draft.folder / "finals.npz", **held)
+    draft.content = hash_arrays(np.stack(each), np.stack(swept), *held.values())
     (draft.folder / "items.json").write_text(json.dumps(rows))
     draft.counts = {"samples": len(rows), "kept": sum(row["reason"] is None for row in rows)}
 
@@ -131,14 +140,3 @@ def _write_item(folder: Path, number: int, judged: Judged, picture: int) -> dict
     size = write_looks(folder / f"{number:04d}", last.picture, maps)
     return {"id": last.id.partition("/")[2], "picture": int(picture), "size": list(size), "reason": last.reason}
 
-
-def _write_arrays(draft: Draft, judged: Sequence[Judged]) -> None:
-    counts, swept = np.stack([one.counts for one in judged]), np.stack([one.swept for one in judged])
-    np.save(draft.folder / "counts.npy", counts)
-    np.save(draft.folder / "swept.npy", swept)
-    held: dict[str, Any] = {}
-    for number, one in enumerate(judged):
-        packed = np.packbits(one.finals.reshape(len(one.finals), one.truth.size), axis=1)
-        held |= {f"truth{number}": one.truth, f"which{number}": one.which, f"masks{number}": packed}
-    np.savez_compressed(draft.folder / "finals.npz", **held)
-    draft.content = hash_arrays(counts, swept, *held.values())

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.audit.grid import Grid, Setting
-from flows.audit.scores import Counts, measures
-from flows.audit.scores import mean as known_mean
+from flows.audit.scores import Counts, mean, measures
+from pipeline.errors import InputError
 
 DRAWS = 2000
 """Bootstrap samples."""
@@ -45,6 +45,35 @@ class Suggestion:
         return self.interval[0] > 0
 
 
+def halves(classes: Sequence[str], pictures: Sequence[int]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Give the items of the half that settings are chosen on and of the other, bool (I,) each.
+
+    Class by class, a picture that is in neither half goes to the one that has fewer of the class.
+
+    Args:
+        classes: of the I items.
+        pictures: numbers of their pictures.
+
+    Raises:
+        InputError: no picture is left for the second half.
+    """
+    half: dict[int, bool] = {}
+    for name in dict.fromkeys(classes):
+        mine = [picture for picture, of in zip(pictures, classes, strict=True) if of == name]
+        ahead = sum(1 if half[picture] else -1 for picture in mine if picture in half)
+        for picture in mine:
+            if picture not in half:
+                half[picture] = ahead <= 0
+                ahead += 1 if half[picture] else -1
+    first = np.array([half[picture] for picture in pictures])
+    if first.all():
+        raise InputError(
+            "a sweep chooses a setting on one half of the pictures and confirms it on the other, but no class has two: "
+            "raise --pictures or add validation pictures"
+        )
+    return first, ~first
+
+
 @dataclass(frozen=True)
 class Swept:
     """Counts of a sweep.
@@ -61,29 +90,13 @@ class Swept:
     classes: Sequence[str]
     pictures: Sequence[int]
 
-    def halves(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Give the items of the half that settings are chosen on and of the other, bool (I,) each.
-
-        Class by class, a picture that is in neither half goes to the one that has fewer of the class.
-        """
-        half: dict[int, bool] = {}
-        for name in dict.fromkeys(self.classes):
-            mine = [picture for picture, of in zip(self.pictures, self.classes, strict=True) if of == name]
-            ahead = sum(1 if half[picture] else -1 for picture in mine if picture in half)
-            for picture in mine:
-                if picture not in half:
-                    half[picture] = ahead <= 0
-                    ahead += 1 if half[picture] else -1
-        first = np.array([half[picture] for picture in self.pictures])
-        return first, ~first
-
     def iou(self, items: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Give the mean IoU over classes of each setting on some items, (G,)."""
         return np.asarray(_mean_iou(self._sums(items.astype(np.int64)[None]))[0])
 
     def suggest(self, seed: int = 0) -> Suggestion:
         """Give the setting of the highest mean IoU on the first half; of equal ones the nearest to the current one."""
-        first, second = self.halves()
+        first, second = halves(self.classes, self.pictures)
         settings = self.grid.settings
         now, chosen, other = settings.index(self.grid.current), self.iou(first), self.iou(second)
         near = [self.grid.distance(setting) for setting in settings]
@@ -133,4 +146,4 @@ class Swept:
 def _mean_iou(sums: Mapping[str, Counts]) -> NDArray[np.float64]:
     """Give the mean over classes of the IoU of (D, G, len(COUNTS)) counts, (D, G); a class without pictures is out."""
     by_class = np.stack([measures(counts)["iou"] for counts in sums.values()], -1)
-    return np.apply_along_axis(known_mean, -1, by_class)
+    return mean(by_class)

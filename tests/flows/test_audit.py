@@ -13,7 +13,7 @@ from flows.audit.grid import KEYS, Grid
 from flows.audit.items import choose_items, read_item
 from flows.audit.looks import MISSED, RIGHT, WRONG, errors_of
 from flows.audit.scores import COUNTS, Judge, mean_measures, measures, rows_of
-from flows.audit.suggestion import Swept
+from flows.audit.suggestion import Swept, halves
 from flows.data import read_supports
 from flows.report.pictures import FREE
 from flows.settings import load_config
@@ -176,11 +176,11 @@ def test_noise_is_not_taken_for_a_gain():
 
 def test_halves_keep_a_picture_together():
     """The items of a picture that shows two classes are in one half, and each half has its share of a class."""
-    whole = swept(0, pictures=8)
-    items = Swept(whole.grid, whole.counts, ["boat"] * 3 + ["car"] * 5, [0, 1, 2, 8, 0, 1, 2, 9])
-    first, second = items.halves()
-    assert first.tolist() == [True, False, True, False, True, False, True, False]
+    first, second = halves(["boat"] * 3 + ["car"] * 5, [0, 1, 2, 8, 0, 1, 2, 9])
+    assert first.tolist() == [True, False, True, False, True, False, True, True]
     assert np.array_equal(second, ~first)
+    with pytest.raises(InputError, match="no class has two: raise --pictures"):
+        halves(["boat", "car"], [0, 1])
 
 
 def test_answers_are_asked_for_once():
@@ -333,7 +333,8 @@ def test_own_classes_of_any_size_are_audited(photographs, tiny, tmp_path):
 
 def test_large_pictures_are_made_smaller(photographs, tiny, tmp_path):
     """A picture of more than 640 pixels is looked at with 640, its mask with it."""
-    write_pair(photographs.parent / "validation", "large", np.zeros((700, 1280, 3), np.uint8), np.full((700, 1280), 4))
+    labels = np.full((700, 1280), 4, np.uint8)
+    write_pair(photographs.parent / "validation", "large", np.zeros((700, 1280, 3), np.uint8), labels)
     try:
         config = load_config(None, [*tiny, f"experiment.dataset={photographs}", f"execution.output={tmp_path}"])
         items = choose_items(config, 9)
