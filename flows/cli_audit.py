@@ -29,12 +29,12 @@ def audit(
     """Measure every labelling stage on labelled pictures that go through it as if they had no labels.
 
     Precision, recall, IoU and boundary IoU of the first labels, APF, APR and SABR, by class, and a page with the worst
-    pictures, OUTPUT/audits/<date>-<name>/index.html. Trains the teacher of the config where it is not there yet. Picto
-    has portraits for this; other data sets give validation pictures.
+    pictures in the folder audits of the output. Trains the teacher of the config where it is not there yet. Picto has
+    portraits for this; other data sets give validation pictures.
 
-        syn4seg audit                                            picto, fold 0: about 4 minutes, most of it the teacher
-        syn4seg audit my.yaml --pictures 10 --sweep              also every lambda and beta, and a suggested setting
-        syn4seg audit --grid relabel.blend=0,0.5,1               a sweep with values of one's own on one axis
+        syn4seg audit                                    picto, fold 0
+        syn4seg audit my.yaml --pictures 10 --sweep      every lambda and beta too
+        syn4seg audit --grid relabel.blend=0,0.5,1       values of your own
 
     A sweep chooses a setting on one half of the pictures and compares it with the current one on the other half.
 
