@@ -15,6 +15,7 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 from rich.table import Table
 
+from flows.cli_audit import audit
 from flows.cli_look import diff, show, show_preview
 from flows.cli_models import compare, evaluate, predict, prepare, train
 from flows.console import (
@@ -50,7 +51,7 @@ QUIET = {"TRANSFORMERS_VERBOSITY": "critical", "DIFFUSERS_VERBOSITY": "critical"
 """Environment in which libraries leave stderr to the progress and the one sentence of an error."""
 
 app = App(name="syn4seg", help=HELP, version_flags=["--version"])
-for _command in (show, diff, train, prepare, evaluate, compare, predict):
+for _command in (show, diff, audit, train, prepare, evaluate, compare, predict):
     app.command(_command)
 
 
@@ -249,33 +250,6 @@ def export(
     code, hint = found["use"]
     out.print(f"{found['pictures']} pictures in {to}, described in {to / 'README.md'}", soft_wrap=True)
     out.print(f"{code}\n{hint}", soft_wrap=True, markup=False)
-
-
-@app.command
-def audit(
-    config: Source = None, /, *, set_: Overrides = None, pictures: Count = 200, json_: AsJson = False
-) -> None:
-    """Measure every labelling stage on labelled pictures that go through it as if they had no labels.
-
-    Parameters
-    ----------
-    pictures
-        How many labelled pictures to look at; those that show a novel class count.
-    """
-    from flows.audit import audit as measure
-    from flows.progress import Board, set_reporter
-
-    chosen = load_config(config, set_ or ())
-    with Board({"data": 3, "teacher": 1, "audit": 1}, Console(stderr=True)) as board:
-        set_reporter(board.show)
-        rows = measure(chosen, pictures)
-    if json_:
-        print_json(rows)
-        return
-    table = Table(*rows[0], box=None)
-    for row in rows:
-        table.add_row(*(number(value) for value in row.values()))
-    out.print(table)
 
 
 def main() -> None:

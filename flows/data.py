@@ -23,7 +23,7 @@ from pipeline.errors import InputError
 from pipeline.hashing import hash_arrays, hash_json
 from pipeline.protocols import DIAM, PROTOCOLS, GfssProtocol
 from pipeline.store import RunStore
-from pipeline.types import Mask, Sample, Support
+from pipeline.types import Support
 from prompts.vocabulary import Vocabulary, load_vocabulary
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def find_data(config: Config, purposes: Sequence[str] = PURPOSES) -> DataSets | 
         InputError: a data set that cannot be drawn is missing.
     """
     if config.experiment.dataset == "picto":
-        folders = {p: _picto_root(config) / f"{p}-{count_of(config, p)}" for p in PURPOSES}
+        folders = {p: picto_root(config) / f"{p}-{count_of(config, p)}" for p in PURPOSES}
         if not all((folder / "record.json").exists() for folder in folders.values()):
             return None
         return {purpose: DataFolder(folder, "all", cache=_cache(config)) for purpose, folder in folders.items()}
@@ -275,7 +275,7 @@ def read_supports(config: Config) -> tuple[Support, ...]:
     """Read the supports of every novel class, in the order of the split."""
     pictures, split = prepare_data(config)["support"].pictures, split_of(config)
     supports = []
-    for name, places in _chosen_supports(config).items():
+    for name, places in chosen_supports(config).items():
         pairs = [read_split(pictures, place, split) for place in places]
         masks = tuple(labels == split.id_of(name) for _, labels in pairs)
         maps = tuple(labels.astype(np.uint8) for _, labels in pairs) if protocol_of(config).base_labels else None
@@ -288,7 +288,7 @@ def scored_places(config: Config) -> list[int]:
     data, protocol = prepare_data(config), protocol_of(config)
     hidden: set[int] = set()
     if data["support"] == validation_of(data):
-        hidden = {place for places in _chosen_supports(config).values() for place in places}
+        hidden = {place for places in chosen_supports(config).values() for place in places}
     places = [place for place in range(len(validation_of(data).pictures.ids)) if place not in hidden]
     wanted = protocol.test_pictures.get(config.experiment.dataset, len(places))
     if wanted < len(places):
@@ -297,7 +297,8 @@ def scored_places(config: Config) -> list[int]:
 
 
 @lru_cache(maxsize=2)
-def _chosen_supports(config: Config) -> dict[str, tuple[int, ...]]:
+def chosen_supports(config: Config) -> dict[str, tuple[int, ...]]:
+    """Give class -> the places of its supports among the support pictures."""
     experiment, pictures = config.experiment, prepare_data(config)["support"].pictures
     return choose_supports(pictures, split_of(config), experiment.shots, experiment.seed, protocol_of(config))
 
@@ -316,7 +317,7 @@ def _draw(config: Config) -> None:
     for purpose in PURPOSES:
         with store.lock(f"data-{purpose}"):
             ensure_dataset(
-                _picto_root(config), purpose, count_of(config, purpose),
+                picto_root(config), purpose, count_of(config, purpose),
                 lambda done, count, purpose=purpose: tell("data", purpose, done / count),  # type: ignore[misc]
             )  # fmt: skip
 
@@ -325,31 +326,9 @@ def _cache(config: Config) -> Path:
     return Path(config.execution.output) / "data"
 
 
-def _picto_root(config: Config) -> Path:
+def picto_root(config: Config) -> Path:
+    """Give the folder of the drawn data sets."""
     return _cache(config) / "picto"
-
-
-def labelled_pictures(config: Config, count: int) -> list[tuple[Sample, Mask]]:
-    """Give pictures of novel classes as if they were generated, each with the true mask of its class, bool (H, W).
-
-    Picto has portraits for this purpose, which nothing is trained on; other data sets give their validation pictures
-    that show one novel class.
-    """
-    split = split_of(config)
-    if config.experiment.dataset == "picto":
-        from picto.datasets import ensure_dataset
-
-        folder = DataFolder(ensure_dataset(_picto_root(config), "audit", count), "all")
-    else:
-        folder = validation_of(prepare_data(config))
-    found = []
-    for place, id_ in enumerate(folder.pictures.ids[:count]):
-        picture, labels = read_split(folder.pictures, place, split)
-        present = [i for i in split.novel_ids if (labels == i).any()]
-        if len(present) == 1:
-            name = split.names[present[0]]
-            found.append((Sample(str(id_), name, f"a {name}", 0, picture), labels == present[0]))
-    return found
 
 
 def validation_of(data: DataSets) -> DataFolder:

@@ -80,7 +80,7 @@ def prompts_step(config: Config, name: str) -> Step:
     inputs = {"class": name, "dataset": split_of(config).dataset}
     if words := words_id(config):
         inputs["words"] = words
-    return Step("prompts", _slug(name), {**recipe, "inputs": inputs})
+    return Step("prompts", slug(name), {**recipe, "inputs": inputs})
 
 
 def orders_of(config: Config, bank: StageRecord) -> list[Order]:
@@ -320,5 +320,6 @@ def _chosen(settings: Settings, without: tuple[str, ...] = ()) -> dict[str, Any]
     return values if values.get("enabled", True) else {"enabled": False}
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
+    """Give the name of a class as part of a file name."""
     return name.replace(" ", "_")

@@ -14,7 +14,7 @@ from pipeline.config import Config
 from pipeline.errors import InputError
 from pipeline.prototypes import centred, support_prototype
 from pipeline.store import StageRecord
-from pipeline.types import BoundaryRefiner, Floats, ImageGenerator, Picture, Teacher
+from pipeline.types import BoundaryRefiner, Floats, ImageGenerator, Picture, Support, Teacher
 from prompts.agents import GrammarAgent, PromptAgent, TextEncoder
 
 if TYPE_CHECKING:
@@ -72,20 +72,27 @@ def prototypes_of(config: Config, folder: Path) -> dict[str, Floats]:
         InputError: a support's mask is empty.
     """
     teacher = teacher_at(config, folder)
-    prototypes = {}
-    for support in read_supports(config):
-        features = [seen_features(config, teacher, [picture])[0] for picture in support.pictures]
-        prototype = support_prototype(features, support.masks)
-        if prototype is None:
-            raise InputError(f"the masks of the supports of {support.name!r} are empty: choose other supports")
-        prototypes[support.name] = prototype
-    return prototypes
+    return {support.name: prototype_of(config, teacher, support) for support in read_supports(config)}
+
+
+def prototype_of(config: Config, teacher: Teacher, support: Support) -> Floats:
+    """Give the prototype of a class from its supports, see `prototypes_of`."""
+    features = [seen_features(config, teacher, [picture])[0] for picture in support.pictures]
+    prototype = support_prototype(features, support.masks)
+    if prototype is None:
+        raise InputError(f"the masks of the supports of {support.name!r} are empty: choose other supports")
+    return prototype
 
 
 def seen_features(config: Config, teacher: Teacher, pictures: Sequence[Picture]) -> list[Floats]:
     """Give the teacher's features of pictures, N maps (C, h, w), centred where the config says so."""
-    features, _ = look_twice(teacher, pictures, flip=config.experiment.annotate.flip)
-    return [centred(f) if config.experiment.filter.centre else f for f in features]
+    return seen_twofold(config, teacher, pictures)[0]
+
+
+def seen_twofold(config: Config, teacher: Teacher, pictures: Sequence[Picture]) -> tuple[list[Floats], Floats]:
+    """Give features as `seen_features` does, and class probabilities (N, 1+B+N, H, W), from one pass."""
+    features, scores = look_twice(teacher, pictures, flip=config.experiment.annotate.flip)
+    return [centred(f) if config.experiment.filter.centre else f for f in features], scores
 
 
 def backbone_path(name: str) -> str:

@@ -89,15 +89,17 @@ class ForegroundScores:
         }
 
 
-def boundary_iou(truth: np.ndarray, predicted: np.ndarray, width: int = 1) -> float:
-    """Give the IoU of the inner rims of two masks, bool (H, W); 1 where both are empty.
+def rim(mask: np.ndarray, width: int = 1) -> np.ndarray:
+    """Give the inner rim of a mask, bool (H, W): its pixels at most ``width`` from its outside.
 
-    Source: Boundary IoU; the rim of a mask is its pixels at most ``width`` from its outside. What touches the edge of
-    the picture has its rim there too.
+    Source: Boundary IoU, the IoU of two masks' rims. What touches the edge of the picture has its rim there too.
     """
-    rims = [m & ~ndimage.binary_erosion(m, iterations=width) for m in (truth.astype(bool), predicted.astype(bool))]
-    either = (rims[0] | rims[1]).sum()
-    return float((rims[0] & rims[1]).sum() / either) if either else 1.0
+    return np.asarray(mask & ~ndimage.binary_erosion(mask, iterations=width))
+
+
+def rim_width(size: tuple[int, ...]) -> int:
+    """Give the published width of the rim on a picture of a size (H, W): 2 % of its diagonal, at least a pixel."""
+    return max(1, round(0.02 * float(np.hypot(*size))))
 
 
 def _mean(values: np.ndarray) -> float:

@@ -39,3 +39,12 @@ def only_loopback():
 def root() -> Path:
     """The repository's folder."""
     return Path(__file__).parents[1]
+
+
+@pytest.fixture
+def shared(root):
+    """Give the folder of shared data beside the repository, or the one that SYN4SEG_SHARED_DATA names."""
+    folder = Path(os.environ.get("SYN4SEG_SHARED_DATA", root.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("no shared data")
+    return folder

@@ -24,6 +24,8 @@ _KINDS = ("vit_b", "vit_l", "vit_h")
 class SamRefiner:
     """A `BoundaryRefiner`: one pass of the encoder a picture, all its boxes in one pass of the decoder.
 
+    The embedding of the latest picture is kept, so that asking about it again costs the decoder alone.
+
     Args:
         sam: a `segment_anything` `Sam`.
         weights_id: names its weights.
@@ -32,6 +34,7 @@ class SamRefiner:
     def __init__(self, sam: Any, weights_id: str) -> None:
         self.weights_id = weights_id
         self._predictor = load_segment_anything().SamPredictor(sam)
+        self._seen: Picture | None = None
 
     @classmethod
     def from_checkpoint(cls, model: str | Path, *, device: str = "cpu") -> SamRefiner:
@@ -80,7 +83,10 @@ class SamRefiner:
         if len(boxes) == 0:
             return np.zeros((0, height, width), dtype=bool), np.zeros(0, dtype=np.float32)
         predictor = self._predictor
-        predictor.set_image(picture)
+        if self._seen is None or not np.array_equal(self._seen, picture):
+            self._seen = None  # stays so where the encoder fails
+            predictor.set_image(picture)
+            self._seen = picture.copy()
         # SAM's boxes name the outermost pixels, so its right and bottom are inclusive
         inclusive = np.asarray(boxes, dtype=float) - np.array([0, 0, 1, 1])
         scaled = predictor.transform.apply_boxes(inclusive, (height, width))
@@ -88,5 +94,4 @@ class SamRefiner:
             point_coords=None, point_labels=None, multimask_output=False,
             boxes=torch.as_tensor(scaled, dtype=torch.float, device=predictor.device),
         )
-        predictor.reset_image()
         return masks[:, 0].cpu().numpy(), scores[:, 0].float().cpu().numpy()

@@ -2,6 +2,7 @@ HELPS = {
     "train": ("gfss-capl", "--data", "--protocol", "--to"),
     "prepare": ("--to", "syn4seg prepare --set experiment.fold=1", "experiment.fss.options.base=15"),
     "evaluate": ("--dataset", "--multiscale", "--shots", " syn4seg evaluate --run pascal-fss --dataset deepglobe"),
+    "audit": ("--sweep", "--grid", "--pictures", "syn4seg audit --grid relabel.blend=0,0.5,1"),
     "compare": ("--vary", "--folds"),
     "predict": ("--supports", "--multiscale"),
     "show": ("--sample", " syn4seg show latest filter", "--to"),

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import yaml
 
+from flows.audit.items import choose_items
 from flows.data import (
     check_data,
     find_data,
-    labelled_pictures,
     prepare_data,
     read_supports,
     side_of,
@@ -292,7 +292,7 @@ def test_without_validation_pictures_nothing_is_scored(garden, overrides, monkey
     plan = make_plan(config)
     assert (plan.stages["train"].total, plan.stages["scores"].total) == (2, 0)
     with pytest.raises(InputError, match="names no validation pictures: add validation"):
-        labelled_pictures(config, 10)
+        choose_items(config, 10)
 
 
 def test_pictures_are_seen_at_their_own_size(garden, overrides, monkeypatch):

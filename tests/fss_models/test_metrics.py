@@ -3,7 +3,7 @@ import pytest
 import torch
 from torchmetrics.classification import MulticlassJaccardIndex
 
-from fss_models.metrics import ConfusionMatrix, ForegroundScores, boundary_iou, gfss_scores, harmonic
+from fss_models.metrics import ConfusionMatrix, ForegroundScores, gfss_scores, harmonic, rim, rim_width
 from pipeline.classes import ClassSplit
 
 
@@ -58,11 +58,13 @@ def test_fss_scores_add_up_over_episodes():
     assert result["fb_iou"] == pytest.approx((5 / 8 + 3 / 6) / 2)
 
 
-def test_boundary_iou_by_hand():
-    """Equal masks give 1, and a mask shifted by its rim less than its plain IoU."""
-    mask = np.zeros((12, 12), bool)
-    mask[2:9, 2:9] = True
-    shifted = np.roll(mask, 1, 0)
-    assert boundary_iou(mask, mask) == 1
-    assert boundary_iou(mask, shifted) < (mask & shifted).sum() / (mask | shifted).sum()
-    assert boundary_iou(np.zeros((4, 4), bool), np.zeros((4, 4), bool)) == 1
+def test_rim_by_hand():
+    """The rim of a square is its outermost pixels, at the edge of the picture too; its width is 2 % of the diagonal."""
+    mask = np.zeros((6, 6), bool)
+    mask[2:6, 1:5] = True
+    inside = np.zeros((6, 6), bool)
+    inside[3:5, 2:4] = True
+    assert np.array_equal(rim(mask), mask & ~inside)
+    assert np.array_equal(rim(mask, 2), mask)
+    assert not rim(np.zeros((4, 4), bool)).any()
+    assert [rim_width(size) for size in ((8, 8), (64, 64), (300, 400))] == [1, 2, 10]

@@ -52,6 +52,26 @@ def test_boxes_in_one_batch_equal_boxes_one_by_one(folder: Path) -> None:
         assert their_score[0] == pytest.approx(score, abs=1e-5)
 
 
+def test_a_picture_is_embedded_once(folder: Path) -> None:
+    """Asked again about a picture, only the decoder works; another picture of the same size is not confused with it."""
+    refiner = SamRefiner.from_checkpoint(folder)
+    passes: list[int] = []
+    refiner._predictor.model.image_encoder.register_forward_hook(lambda *_: passes.append(1))
+    one, other = np.random.default_rng(1).integers(0, 255, (2, 20, 30, 3), dtype=np.uint8)
+    boxes = np.array([[2, 3, 12, 15], [10, 0, 30, 20]], np.float32)
+    first = refiner.segment(one, boxes)
+    again = [refiner.segment(one.copy(), boxes[[i]]) for i in range(2)]
+    assert len(passes) == 1
+    assert np.array_equal(first[0], np.concatenate([masks for masks, _ in again]))
+    expected = SamRefiner.from_checkpoint(folder).segment(other, boxes)[1]
+    assert np.array_equal(refiner.segment(other, boxes)[1], expected)
+    changed = one.copy()
+    refiner.segment(changed, boxes)
+    changed[:] = other
+    assert np.array_equal(refiner.segment(changed, boxes)[1], expected)
+    assert len(passes) == 4
+
+
 def test_no_box_gives_no_mask(folder: Path) -> None:
     """Nothing asked, nothing answered, in the right shape."""
     masks, scores = SamRefiner.from_checkpoint(folder).segment(np.zeros((8, 9, 3), np.uint8), np.zeros((0, 4)))

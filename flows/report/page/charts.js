@@ -26,6 +26,13 @@ function axis(low, high, top, across, up) {
   return marks;
 }
 
+/** Give a vertical line with its text. */
+function upright(x, text, kind) {
+  const right = x > WIDE - 110;
+  return [el("line", { class: kind, x1: x, x2: x, y1: EDGE.top - 8, y2: HIGH - EDGE.bottom }),
+    el("text", { class: kind, x: x + (right ? -4 : 4), y: EDGE.top - 2, "text-anchor": right ? "end" : "start" }, text)];
+}
+
 function figure(title, label, parts, keys, numbers) {
   const svg = el("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, role: "img", "aria-label": label }, parts);
   const key = keys.length && el("ul", { class: "legend", "aria-hidden": "true" }, keys.map(([name, kind]) => (
@@ -62,10 +69,7 @@ function histogram(title, low, high, series, limit, unit) {
   const all = totals.reduce((sum, count) => sum + count, 0);
   let label = `${title}: ${show.count(all)} ${unit}, from ${show.number(first)} to ${show.number(last)}`;
   if (limit) {
-    const x = across(limit.value);
-    const right = x > WIDE - 110;
-    parts.push(el("line", { class: "limit", x1: x, x2: x, y1: EDGE.top - 8, y2: HIGH - EDGE.bottom }));
-    parts.push(el("text", { class: "limit", x: x + (right ? -4 : 4), y: EDGE.top - 2, "text-anchor": right ? "end" : "start" }, `limit ${limit.value}`));
+    parts.push(upright(across(limit.value), `limit ${limit.value}`, "limit"));
     label += `, the limit ${limit.name} is ${limit.value}`;
   }
   const keys = series.length > 1 ? series.map((one) => [one.name, one.kind]) : [];
@@ -82,14 +86,18 @@ function binned(values, bins = 30, range = null) {
   return { low, high: low + span, counts };
 }
 
-/** Give curves over steps; series is a list of {name, steps, values, kind}. */
-function curves(title, series) {
+/**
+ * Give curves.
+ * @param series - list of {name, steps, values, kind}.
+ * @param options - unit: what the steps are; from: where their axis begins; marks: upright lines {value, text, kind}.
+ */
+function curves(title, series, { unit = "step", from = 0, marks = [] } = {}) {
   const values = series.flatMap((one) => one.values).filter((value) => value !== null);
-  const steps = series.flatMap((one) => one.steps);
+  const last = Math.max(...series.flatMap((one) => one.steps));
   const [low, high] = [Math.min(...values), Math.max(...values)];
-  const across = scale(0, Math.max(...steps), EDGE.left, WIDE - EDGE.right);
+  const across = scale(from, last, EDGE.left, WIDE - EDGE.right);
   const up = scale(low, high, HIGH - EDGE.bottom, EDGE.top);
-  const parts = axis(0, Math.max(...steps), [low, high], across, up);
+  const parts = [...axis(from, last, [low, high], across, up), ...marks.map((mark) => upright(across(mark.value), mark.text, mark.kind))];
   for (const one of series) {
     const points = one.values.map((value, i) => (value === null ? null : `${across(one.steps[i]).toFixed(1)},${up(value).toFixed(1)}`));
     const known = points.filter((point) => point !== null);
@@ -100,6 +108,6 @@ function curves(title, series) {
     return `${one.name} from ${show.number(known[0])} to ${show.number(known[known.length - 1])}`;
   });
   const keys = series.length > 1 ? series.map((one) => [one.name, one.kind]) : [];
-  return figure(title, `${title} by step: ${ends.join("; ")}`, parts, keys, () => table(title, ["step", ...series.map((one) => [one.name])],
+  return figure(title, `${title} by ${unit}: ${ends.join("; ")}`, parts, keys, () => table(title, [unit, ...series.map((one) => [one.name])],
     series[0].steps.map((step, i) => [String(step), ...series.map((one) => show.number(one.values[i]))])));
 }

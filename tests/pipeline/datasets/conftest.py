@@ -60,15 +60,6 @@ def open_in(tmp_path):
 
 
 @pytest.fixture
-def shared(root):
-    """Give the folder of shared data beside the repository, or the one that SYN4SEG_SHARED_DATA names."""
-    folder = Path(os.environ.get("SYN4SEG_SHARED_DATA", root.parent / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip("no shared data")
-    return folder
-
-
-@pytest.fixture
 def real_data():
     """Give the folder of the real data sets that SYN4SEG_DATA names."""
     if "SYN4SEG_DATA" not in os.environ:
