@@ -29,7 +29,9 @@ class FssTeacher:
         data, side = Arrays(support.pictures, masks, 2), max(max(mask.shape) for mask in masks)
         device = model.backbone.mean.device
         pictures, fitted = as_tensors(data, range(len(data)), device, model.config.side or side)
+        model.name_classes(("background", support.name))
         self._supports, self._masks = pictures[None], fitted[None]
+        self._class = torch.ones(1, dtype=torch.long, device=device)
 
     @torch.no_grad()
     def look(self, pictures: Sequence[Picture]) -> tuple[Floats, Floats]:
@@ -37,7 +39,7 @@ class FssTeacher:
         features, probabilities = [], []
         for picture in pictures:
             x = torch.from_numpy(picture.copy()).to(self._supports.device).permute(2, 0, 1)[None].float() / 255
-            logits = self._model(x, self._supports, self._masks).float()
+            logits = self._model(x, self._supports, self._masks, self._class).float()
             thing = resize(logits[:, None], x.shape[-2:]).sigmoid()
             probabilities.append(torch.cat([1 - thing, thing], 1).cpu().numpy())
             features.append(self._model.see(x).f3.float().cpu().numpy())
