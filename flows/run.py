@@ -21,15 +21,19 @@ from flows.plan import Plan, make_plan
 from flows.progress import Board, set_reporter
 from flows.runs import write_run
 from flows.server import Server, set_prefect_env
+from flows.steps import CHAIN
+from flows.turns import WhileRunning, take_turn
 from flows.weights import resolve
 from flows.workers import Workers, count_workers
 from pipeline.config import Config
 from pipeline.datasets.pictures import count_pixels
 from pipeline.errors import InputError, listed
-from pipeline.store import StageRecord
 
 
-def run(config: Config, name: str, until: str, console: Console) -> tuple[Path | None, Plan]:
+def run(
+    config: Config, name: str, until: str, console: Console, *, while_running: WhileRunning = "refuse",
+    show: bool = False,
+) -> tuple[Path | None, Plan]:  # fmt: skip
     """Run the chain up to a stage.
 
     Args:
@@ -37,6 +41,8 @@ def run(config: Config, name: str, until: str, console: Console) -> tuple[Path |
         name: of the run's folder.
         until: last stage.
         console: shows the progress.
+        while_running: what to do while another run of the same config goes on.
+        show: go through the flow even where nothing is left to do, so that Prefect's pages show it.
 
     Returns:
         The run's folder (None where ``until`` stops before the scores), and the plan that was found at the start.
@@ -51,20 +57,20 @@ def run(config: Config, name: str, until: str, console: Console) -> tuple[Path |
         console.print(note)
     output = Path(config.execution.output)
     check_writable(output)
-    if find_data(config) is None:
-        with Board({"data": 3}, console) as board:
-            set_reporter(board.show)
-            prepare_data(config)
-    plan = make_plan(config, until)
-    records = plan.records
-    if not plan.complete:
+    with take_turn(config, while_running, console.print):
+        if find_data(config) is None:
+            with Board({"data": 3}, console) as board:
+                set_reporter(board.show)
+                prepare_data(config)
+        plan = make_plan(config, until)
+        if plan.complete and not show:
+            return (write_run(config, name, plan.records) if until == CHAIN[-1] else None), plan
         check_pictures(config, plan)
         try:
-            records = _compute(config, until, plan, output, console)
+            return _compute(config, name, until, plan, output, console), plan
         except InputError:
             store_of(config).sweep()  # of what the other workers had begun
             raise
-    return (write_run(config, name, records) if until == "scores" else None), plan
 
 
 def check_inputs(config: Config) -> None:
@@ -146,12 +152,13 @@ def check_writable(output: Path) -> None:
         ) from error
 
 
-def _compute(config: Config, until: str, plan: Plan, output: Path, console: Console) -> list[StageRecord]:
+def _compute(config: Config, name: str, until: str, plan: Plan, output: Path, console: Console) -> Path | None:
     from flows import learning, stages
 
     totals = {stage.stage: stage.total for stage in plan.stages.values()}
     data = find_data(config)
-    workers = Workers(count_workers(config), config.execution.threads, lambda *m: board.show(*m))
+    count = 1 if plan.complete else count_workers(config)
+    workers = Workers(count, config.execution.threads, lambda *m: board.show(*m))
     set_prefect_env(output)
     with Server(output) as server, Board(totals, console) as board, workers:
         # Prefect takes a while to start; the workers begin meanwhile with what the flow asks for first.
@@ -159,13 +166,9 @@ def _compute(config: Config, until: str, plan: Plan, output: Path, console: Cons
             workers.begin(learning.train_teacher_stage, config, data)
         for bank in novel_names(config):
             workers.begin(stages.write_prompts, config, bank)
-        from flows import tasks
         from flows.synthesize import run_synthesis
 
-        tasks.use_workers(workers)
         try:
-            return run_synthesis(config, until, workers.count, server.wait(workers.check))
+            return run_synthesis(config, name, until, workers, board.fraction, server.wait(workers.check))
         except Exception as error:
             raise workers.error or error from None
-        finally:
-            tasks.use_workers(None)

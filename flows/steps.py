@@ -69,7 +69,7 @@ def prompts_step(config: Config, name: str) -> Step:
     inputs = {"class": name, "dataset": split_of(config).dataset}
     if words := words_id(config):
         inputs["words"] = words
-    return Step("prompts", _slug(name), {**recipe, "inputs": inputs})
+    return Step("prompts", shard_name(name), {**recipe, "inputs": inputs})
 
 
 def orders_of(config: Config, bank: StageRecord) -> list[Order]:
@@ -267,5 +267,6 @@ def _chosen(settings: Settings, without: tuple[str, ...] = ()) -> dict[str, Any]
     return values if values.get("enabled", True) else {"enabled": False}
 
 
-def _slug(name: str) -> str:
+def shard_name(name: str) -> str:
+    """Give a class as the names of its shards begin with it."""
     return name.replace(" ", "_")

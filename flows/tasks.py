@@ -8,7 +8,7 @@ from typing import ParamSpec, TypeVar
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 
-from flows import learning, stages
+from flows import learning, runs, stages
 from flows.workers import Workers
 
 P = ParamSpec("P")
@@ -40,3 +40,4 @@ refine = _as_task(stages.refine_shard, "refine")
 assemble = _as_task(stages.assemble_dataset, "dataset")
 train_final = _as_task(learning.train_final_stage, "train")
 score = _as_task(learning.score_stage, "scores")
+write_run = task(name="report", cache_policy=NO_CACHE, persist_result=False)(runs.write_run)
