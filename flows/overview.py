@@ -62,10 +62,10 @@ def _row(stage: str, records: Sequence[StageRecord]) -> dict[str, str]:
         counts.update(record.counts)
         dropped.update(record.dropped)
     if stage == "prompts":
-        refused = counts["refused"]
-        why = f"refused: {refused}" if refused else ""
-        return _cells(stage, len(records), counts["offered"] or counts["prompts"], counts["prompts"], refused, why)
-    why = ", ".join(f"{reason}: {count}" for reason, count in dropped.most_common())
+        offered, kept = counts["offered"] or counts["prompts"], counts["prompts"]
+        dropped.update({"refused": counts["refused"], "over": offered - kept - counts["refused"]})
+        counts.update({"samples": offered, "kept": kept})
+    why = ", ".join(f"{reason}: {count}" for reason, count in dropped.most_common() if count)
     return _cells(stage, len(records), counts["samples"], counts["kept"], counts["samples"] - counts["kept"], why)
 
 
@@ -73,7 +73,7 @@ def _cells(
     what: str, shards: object = "", made: object = "", kept: object = "", dropped: object = "", why: str = "",
     iou: str = "",
 ) -> dict[str, str]:  # fmt: skip
-    cells = {"": what, "shards": shards, "came": made, "kept": kept, "dropped": dropped, "why": why, "IoU": iou}
+    cells = {"stage": what, "shards": shards, "came": made, "kept": kept, "dropped": dropped, "why": why, "IoU": iou}
     return {head: str(cell) for head, cell in cells.items()}
 
 

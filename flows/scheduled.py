@@ -67,9 +67,7 @@ def scheduled(
     except AlreadyRunning as error:
         return Cancelled(message=str(error))
     assert folder
-    reused = sum(stage.reuse for stage in plan.stages.values())
-    total = sum(stage.total for stage in plan.stages.values())
-    told = [f"{chosen.experiment.prompts.per_class} prompts a class, {reused} of {total} shards from earlier runs"]
+    told = [f"{chosen.experiment.prompts.per_class} prompts a class" + ", all from earlier runs" * plan.complete]
     scores = json.loads((folder / "scores.json").read_text())
     if "before" in scores and "after" in scores:
         novel = (f"{100 * scores[which]['novel_miou']:.1f}" for which in ("before", "after"))
