@@ -21,10 +21,12 @@ from flows.cli_models import compare, evaluate, predict, prepare, train
 from flows.console import (
     AsJson,
     Count,
+    Growth,
     Output,
     Overrides,
     SomeCount,
     Source,
+    WhileRunning,
     duration,
     name_of,
     number,
@@ -33,7 +35,7 @@ from flows.console import (
     print_json,
     print_scores,
 )
-from flows.settings import load_config
+from flows.settings import load_config, with_whole_paths
 from flows.steps import CHAIN
 from pipeline.errors import NEXT, InputError
 
@@ -58,7 +60,7 @@ for _command in (show, diff, audit, train, prepare, evaluate, compare, predict):
 @app.command
 def run(
     config: Source = None, /, *, set_: Overrides = None, until: str = "scores", name: str | None = None,
-    preview: SomeCount = None, json_: AsJson = False,
+    preview: SomeCount = None, grow: Growth = 0, while_running: WhileRunning = "refuse", json_: AsJson = False,
 ) -> None:  # fmt: skip
     """Run the whole chain and print the scores without and with synthetic pictures.
 
@@ -72,14 +74,17 @@ def run(
         Draw and label only the first so many pictures a class, write their report, and estimate the whole run.
     """
     from flows.run import run as run_chain
+    from flows.turns import grown
 
-    chosen = load_config(config, set_ or ())
+    chosen = grown(load_config(config, set_ or ()), grow)
     if preview:
         if until != "scores":
             raise InputError(f"--preview ends with the sharpened labels by itself: leave --until {until} out")
         show_preview(chosen, name or name_of(config), preview, as_json=json_)
         return
-    folder, plan = run_chain(chosen, name or name_of(config), _stage(until), Console(stderr=True))
+    folder, plan = run_chain(
+        chosen, name or name_of(config), _stage(until), Console(stderr=True), while_running=while_running
+    )
     if folder is None:
         reused = sum(stage.reuse for stage in plan.stages.values())
         total = sum(stage.total for stage in plan.stages.values())
@@ -96,6 +101,48 @@ def run(
             "look into the report, or lower experiment.filter.min_similarity", file=sys.stderr,
         )  # fmt: skip
     out.print(f"report   {folder / 'report' / 'index.html'}\nscores   {folder / 'scores.json'}", soft_wrap=True)
+
+
+@app.command
+def serve(
+    config: Source = None, /, *, set_: Overrides = None, cron: str | None = None, every: SomeCount = None,
+    name: str | None = None, grow: Growth = 0, while_running: WhileRunning = "refuse",
+) -> None:  # fmt: skip
+    """Run a config on a schedule and whenever Prefect's pages ask for it, until this is stopped.
+
+    Uses the Prefect server that PREFECT_API_URL names, or starts one with its pages here. See docs/scheduling.md.
+
+        syn4seg serve my.yaml --cron "0 2 * * *" --grow 20     every night, twenty prompts a class more each time
+        syn4seg serve my.yaml                                  only when asked for
+
+    Parameters
+    ----------
+    cron
+        When to run: minute, hour, day of the month, month, weekday.
+    every
+        Seconds from one run to the next, in place of --cron.
+    name
+        Of the deployment and of the runs' folders; that of the config unless given.
+    """
+    from flows.run import check_inputs, check_writable
+    from flows.server import Server, set_prefect_env
+
+    if cron and every:
+        raise InputError("--cron and --every are two schedules: give one of them")
+    chosen = with_whole_paths(load_config(config, set_ or ()))
+    output = Path(chosen.execution.output)
+    check_inputs(chosen)
+    check_writable(output)
+    set_prefect_env(output, quiet=False)
+    with Server(output, pages=True) as server:
+        url = server.wait() or os.environ["PREFECT_API_URL"]
+        os.environ["PREFECT_API_URL"] = url
+        from flows.scheduled import serve as serve_runs
+
+        when = f"cron {cron}" if cron else f"every {every} s" if every else "when asked for"
+        title = name or name_of(config)
+        out.print(f"serving {title}, {when}: pages at {url.removesuffix('/api')}, Ctrl-C stops it", soft_wrap=True)
+        serve_runs(chosen, title, cron=cron, every=every, grow=grow, while_running=while_running)
 
 
 @app.command

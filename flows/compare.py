@@ -148,7 +148,7 @@ def _cost(config: Config) -> dict[str, Any]:
 
 
 def _learner(config: Config, console: Console) -> Iterator[dict[str, Any]]:
-    records, _ = compute(config, "scores", console)
+    records = compute(config, "scores", console, "compare").records
     data = find_data(config)
     if data is None or "validation" not in data:
         raise InputError(f"{config.experiment.dataset} has no validation pictures, so there is nothing to compare")

@@ -12,6 +12,7 @@ from cyclopts import Parameter, validators
 from rich.console import Console
 from rich.table import Table
 
+from flows import turns
 from pipeline.errors import InputError
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
@@ -25,6 +26,16 @@ AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON 
 Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 SomeCount = Annotated[int | None, Parameter(validator=validators.Number(gte=1))]
 Output = Annotated[Path, Parameter(help="The output folder.")]
+Growth = Annotated[
+    int,
+    Parameter(
+        validator=validators.Number(gte=0), help="Prompts a class to add to those of the largest finished run of this "
+        "config; finished shards are kept.",
+    ),
+]  # fmt: skip
+WhileRunning = Annotated[
+    turns.WhileRunning, Parameter(help="What to do while another run of the same config goes on.")
+]
 
 
 def name_of(config: str | None) -> str:

@@ -48,7 +48,7 @@ def run_preview(config: Config, name: str, pictures: int, console: Console) -> t
     check_name(name)
     if not config.experiment.generate.enabled:
         raise InputError("--preview draws pictures, but experiment.generate.enabled is false: set it to true")
-    records, _ = compute(config, LAST, console, pictures)
+    records = compute(config, LAST, console, f"{name}-preview", pictures=pictures).records
     found = estimate(config, records)
     return write_run(config, f"{name}-preview", records, {"pictures": pictures, **found}), found
 

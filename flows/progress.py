@@ -138,6 +138,12 @@ class Board:
             if not self._console.is_terminal:
                 self._line(stage, together, self._totals.get(stage, len(shards)))
 
+    def fraction(self, stage: str) -> float:
+        """Give how much of a stage is done, 0..1."""
+        with self._lock:
+            shards = self._done.get(stage, {})
+            return min(1.0, sum(shards.values()) / max(self._totals.get(stage, len(shards)), 1))
+
     def _line(self, stage: str, done: float, total: int) -> None:
         """Print one line for each quarter of a stage."""
         quarter = int(4 * done / max(total, 1) + 1e-6)

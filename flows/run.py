@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 
@@ -21,6 +24,8 @@ from flows.plan import Plan, make_plan
 from flows.progress import Board, set_reporter
 from flows.runs import write_run
 from flows.server import Server, set_prefect_env
+from flows.steps import CHAIN
+from flows.turns import WhileRunning, take_turn
 from flows.weights import resolve
 from flows.workers import Workers, count_workers
 from pipeline.config import Config
@@ -28,8 +33,14 @@ from pipeline.datasets.pictures import count_pixels
 from pipeline.errors import InputError, listed
 from pipeline.store import StageRecord
 
+Finish = Callable[[list[StageRecord]], Path]
+"""What writes a run's folder from the records of its shards."""
 
-def run(config: Config, name: str, until: str, console: Console) -> tuple[Path | None, Plan]:
+
+def run(
+    config: Config, name: str, until: str, console: Console, *, while_running: WhileRunning = "refuse",
+    show: bool = False,
+) -> tuple[Path | None, Plan]:  # fmt: skip
     """Run the chain up to a stage.
 
     Args:
@@ -37,6 +48,8 @@ def run(config: Config, name: str, until: str, console: Console) -> tuple[Path |
         name: of the run's folder.
         until: last stage.
         console: shows the progress.
+        while_running: what to do while another run of the same config goes on.
+        show: go through the flow even where nothing is left to do, so that Prefect's pages show it.
 
     Returns:
         The run's folder (None where ``until`` stops before the scores), and the plan that was found at the start.
@@ -45,8 +58,9 @@ def run(config: Config, name: str, until: str, console: Console) -> tuple[Path |
         InputError: something that the user can mend; nothing was half written.
     """
     check_name(name)
-    records, plan = compute(config, until, console)
-    return (write_run(config, name, records) if until == "scores" else None), plan
+    finish = partial(write_run, config, name) if until == CHAIN[-1] else None
+    found = compute(config, until, console, name, finish=finish, while_running=while_running, show=show)
+    return found.folder, found.plan
 
 
 def check_name(name: str) -> None:
@@ -59,19 +73,29 @@ def check_name(name: str) -> None:
         raise InputError(f"the run's name {name!r} is no name of a folder: leave out '/'")
 
 
+class Computed(NamedTuple):
+    """The records of all shards, the plan that was found at the start, and the run's folder where one was written."""
+
+    records: list[StageRecord]
+    plan: Plan
+    folder: Path | None
+
+
 def compute(
-    config: Config, until: str, console: Console, pictures: int | None = None
-) -> tuple[list[StageRecord], Plan]:
+    config: Config, until: str, console: Console, name: str, *, pictures: int | None = None,
+    finish: Finish | None = None, while_running: WhileRunning = "refuse", show: bool = False,
+) -> Computed:  # fmt: skip
     """Compute the shards of the chain up to a stage.
 
     Args:
         config: of the run.
         until: last stage.
         console: shows the progress.
+        name: by which Prefect's pages know the run.
         pictures: only the first so many of every class; None: all.
-
-    Returns:
-        The records of all shards, and the plan that was found at the start.
+        finish: writes the run's folder from the records and gives it; None: none is written.
+        while_running: see `run`.
+        show: see `run`.
 
     Raises:
         InputError: something that the user can mend; nothing was half written.
@@ -79,22 +103,21 @@ def compute(
     check_inputs(config)
     if note := note_on_lists(config):
         console.print(note)
-    output = Path(config.execution.output)
-    check_writable(output)
-    if find_data(config) is None:
-        with Board({"data": 3}, console) as board:
-            set_reporter(board.show)
-            prepare_data(config)
-    plan = make_plan(config, until, pictures)
-    records = plan.records
-    if not plan.complete:
+    check_writable(Path(config.execution.output))
+    with take_turn(config, while_running, console.print):
+        if find_data(config) is None:
+            with Board({"data": 3}, console) as board:
+                set_reporter(board.show)
+                prepare_data(config)
+        plan = make_plan(config, until, pictures)
+        if plan.complete and not show:
+            return Computed(plan.records, plan, finish(plan.records) if finish else None)
         check_pictures(config, plan)
         try:
-            records = _compute(config, until, plan, output, console, pictures)
+            return _compute(config, until, plan, console, name, pictures, finish)
         except InputError:
             store_of(config).sweep()  # of what the other workers had begun
             raise
-    return records, plan
 
 
 def check_inputs(config: Config) -> None:
@@ -183,13 +206,16 @@ def check_writable(output: Path) -> None:
 
 
 def _compute(
-    config: Config, until: str, plan: Plan, output: Path, console: Console, pictures: int | None
-) -> list[StageRecord]:
+    config: Config, until: str, plan: Plan, console: Console, name: str, pictures: int | None, finish: Finish | None
+) -> Computed:
     from flows import learning, stages
+
+    output = Path(config.execution.output)
 
     totals = {stage.stage: stage.total for stage in plan.stages.values()}
     data = find_data(config)
-    workers = Workers(count_workers(config), config.execution.threads, lambda *m: board.show(*m))
+    count = 1 if plan.complete else count_workers(config)
+    workers = Workers(count, config.execution.threads, lambda *m: board.show(*m))
     set_prefect_env(output)
     with Server(output) as server, Board(totals, console) as board, workers:
         # Prefect takes a while to start; the workers begin meanwhile with what the flow asks for first.
@@ -197,13 +223,12 @@ def _compute(
             workers.begin(learning.train_teacher_stage, config, data)
         for bank in novel_names(config):
             workers.begin(stages.write_prompts, config, bank)
-        from flows import tasks
         from flows.synthesize import run_synthesis
 
-        tasks.use_workers(workers)
         try:
-            return run_synthesis(config, until, workers.count, server.wait(workers.check), pictures)
+            records, folder = run_synthesis(
+                config, name, until, workers, board.fraction, server.wait(workers.check), pictures, finish
+            )
+            return Computed(records, plan, folder)
         except Exception as error:
             raise workers.error or error from None
-        finally:
-            tasks.use_workers(None)

@@ -19,47 +19,69 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import InputError, cause_of
+
 START_SECONDS = 600
 """Patience with the server's start: ten seconds on an idle machine, minutes on one with busy cores."""
+ANSWER_SECONDS = 30
+PAGES_PORT = 4200
+"""Where Prefect's pages are unless something else is there."""
 
 
-def set_prefect_env(output: Path) -> None:
-    """Set what Prefect reads on import: files inside ``output``, quiet, no telemetry; what is set already stands."""
+def set_prefect_env(output: Path, *, quiet: bool = True) -> None:
+    """Set what Prefect reads on import: files inside ``output``, no telemetry; what is set already stands.
+
+    Args:
+        output: the output folder.
+        quiet: no log, for a run whose progress is shown here; else Prefect's log is here and on its pages.
+    """
+    silence = {
+        "PREFECT_LOGGING_LEVEL": "CRITICAL",
+        "PREFECT_LOGGING_ROOT_LEVEL": "CRITICAL",
+        "PREFECT_LOGGING_TO_API_ENABLED": "false",
+    }
     defaults = {
         "PREFECT_HOME": str((output / "prefect").resolve()),
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": str(START_SECONDS),
         "PREFECT_API_REQUEST_TIMEOUT": "300",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
-        "PREFECT_LOGGING_LEVEL": "CRITICAL",
-        "PREFECT_LOGGING_ROOT_LEVEL": "CRITICAL",
         "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
-        "PREFECT_LOGGING_TO_API_ENABLED": "false",
+        **(silence if quiet else {}),
     }
     for key, value in defaults.items():
         os.environ.setdefault(key, value)
 
 
 class Server:
-    """A server for one run; use it by ``with``. Does nothing where Prefect has a server already.
+    """A server for one run, or for as long as runs are served; use it by ``with``.
+
+    Does nothing where Prefect has a server already.
 
     Args:
         output: gets the database and the log, in ``prefect/``.
+        pages: also show Prefect's pages and start what is scheduled.
     """
 
-    def __init__(self, output: Path) -> None:
+    def __init__(self, output: Path, *, pages: bool = False) -> None:
         self._home = output / "prefect"
+        self._pages = pages
         self._process: subprocess.Popen[bytes] | None = None
         self._url: str | None = None
 
     def __enter__(self) -> Server:
         if not _has_server():
             self._home.mkdir(parents=True, exist_ok=True)
-            port = _free_port()
-            with (self._home / "server.log").open("wb") as log:
-                command = [sys.executable, "-m", "flows.server", str(port), str(os.getpid())]
-                self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            port = _free_port(PAGES_PORT if self._pages else 0)
             self._url = f"http://127.0.0.1:{port}/api"
+            command = [sys.executable, "-m", "flows.server", str(port), str(os.getpid())]
+            if self._pages:
+                command.append("pages")
+            environment = {**os.environ, "PREFECT_UI_API_URL": self._url}
+            with (self._home / "server.log").open("wb") as log:
+                self._process = subprocess.Popen(
+                    command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment
+                )
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -70,7 +92,7 @@ class Server:
             except subprocess.TimeoutExpired:
                 self._process.kill()
 
-    def wait(self, check: Callable[[], None]) -> str | None:
+    def wait(self, check: Callable[[], None] = lambda: None) -> str | None:
         """Wait until the server answers; gives its address, or None where Prefect has one already.
 
         Args:
@@ -78,18 +100,21 @@ class Server:
 
         Raises:
             RuntimeError: it does not start.
+            InputError: the one that PREFECT_API_URL names does not answer.
         """
+        if not self._process:
+            if named := os.environ.get("PREFECT_API_URL"):
+                _check_server(named)
+            return None
         deadline = time.monotonic() + START_SECONDS
-        while self._process and time.monotonic() < deadline and self._process.poll() is None:
+        while time.monotonic() < deadline and self._process.poll() is None:
             check()
             try:
                 with urllib.request.urlopen(f"{self._url}/health", timeout=5):
                     return self._url
             except (urllib.error.URLError, OSError):
                 time.sleep(0.2)
-        if self._process:
-            raise RuntimeError(f"Prefect's server does not start: see {self._home / 'server.log'}")
-        return None
+        raise RuntimeError(f"Prefect's server does not start: see {self._home / 'server.log'}")
 
 
 def _has_server() -> bool:
@@ -102,13 +127,36 @@ def _has_server() -> bool:
     return PREFECT_API_URL.value() is not None
 
 
-def _free_port() -> int:
+def _check_server(url: str) -> None:
+    """Look that a server answers, be it only to ask for a password.
+
+    Raises:
+        InputError: it does not.
+    """
+    try:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=ANSWER_SECONDS):
+            return
+    except urllib.error.HTTPError:
+        return
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"no Prefect server answers at PREFECT_API_URL={url} ({cause_of(error)}): start one with "
+            "prefect server start, or unset the variable to go without"
+        ) from error
+
+
+def _free_port(wanted: int) -> int:
+    """Give a free port of this machine, the wanted one if it can be had."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            return _free_port(0)
         return int(probe.getsockname()[1])
 
 
-def _serve(port: int, parent: int) -> None:
+def _serve(port: int, parent: int, pages: bool) -> None:
     """Serve until the process that asked for it is gone."""
 
     def end_with_parent() -> None:
@@ -120,8 +168,8 @@ def _serve(port: int, parent: int) -> None:
     import uvicorn
     from prefect.server.api.server import create_app
 
-    uvicorn.run(create_app(ephemeral=True, final=True), host="127.0.0.1", port=port, log_level="error")
+    uvicorn.run(create_app(ephemeral=not pages, final=True), host="127.0.0.1", port=port, log_level="error")
 
 
 if __name__ == "__main__":
-    _serve(int(sys.argv[1]), int(sys.argv[2]))
+    _serve(int(sys.argv[1]), int(sys.argv[2]), "pages" in sys.argv[3:])

@@ -42,6 +42,15 @@ def load_config(source: str | None = None, overrides: Sequence[str] = ()) -> Con
         config = Config.model_validate(tree)
     except ValidationError as error:
         raise InputError(_sentence(error)) from error
+    return check_config(config)
+
+
+def check_config(config: Config) -> Config:
+    """Give a config back when its data set, fold and classes are there.
+
+    Raises:
+        InputError: one of them is not.
+    """
     name, fold = config.experiment.dataset, config.experiment.fold
     data, cache = Path(config.execution.data), Path(config.execution.output)
     dataset = None if name == "picto" else open_dataset(name, data, cache)
@@ -58,6 +67,12 @@ def load_config(source: str | None = None, overrides: Sequence[str] = ()) -> Con
                 f"choose among {', '.join(split.novel)}"
             )
     return config
+
+
+def with_whole_paths(config: Config) -> Config:
+    """Give a config that means the same in any working folder."""
+    places = {key: str(Path(getattr(config.execution, key)).resolve()) for key in ("output", "data")}
+    return config.model_copy(update={"execution": config.execution.model_copy(update=places)})
 
 
 def dump_config(config: Config) -> str:

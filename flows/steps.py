@@ -80,7 +80,7 @@ def prompts_step(config: Config, name: str) -> Step:
     inputs = {"class": name, "dataset": split_of(config).dataset}
     if words := words_id(config):
         inputs["words"] = words
-    return Step("prompts", slug(name), {**recipe, "inputs": inputs})
+    return Step("prompts", shard_name(name), {**recipe, "inputs": inputs})
 
 
 def orders_of(config: Config, bank: StageRecord) -> list[Order]:
@@ -320,6 +320,6 @@ def _chosen(settings: Settings, without: tuple[str, ...] = ()) -> dict[str, Any]
     return values if values.get("enabled", True) else {"enabled": False}
 
 
-def slug(name: str) -> str:
-    """Give the name of a class as part of a file name."""
+def shard_name(name: str) -> str:
+    """Give a class as the names of its shards begin with it."""
     return name.replace(" ", "_")

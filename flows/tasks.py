@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from prefect import Task, task
@@ -10,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows import learning, stages
 from flows.workers import Workers
+from pipeline.store import StageRecord
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,3 +43,9 @@ assemble = _as_task(stages.assemble_dataset, "dataset")
 train_start = _as_task(learning.train_start_stage, "start")
 train_final = _as_task(learning.train_final_stage, "train")
 score = _as_task(learning.score_stage, "scores")
+
+
+@task(name="report", task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
+def write_report(finish: Callable[[list[StageRecord]], Path], records: list[StageRecord]) -> Path:
+    """Write the run's folder; a task, so that Prefect's pages show it and its artifacts."""
+    return finish(records)

@@ -42,7 +42,8 @@ class Workers:
         self._report = report
         self._pool: ProcessPoolExecutor | None = None
         self._begun: dict[str, Future[Any]] = {}
-        self.error: Exception | None = None
+        self._one_at_a_time = threading.Lock()
+        self.error: BaseException | None = None
 
     def __enter__(self) -> Workers:
         if self.count == 1:
@@ -57,31 +58,35 @@ class Workers:
         self._listener.start()
         return self
 
-    def __exit__(self, error: type[BaseException] | None, *_: Any) -> None:
-        set_reporter(None)
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: Any) -> None:
         if error:
-            self._stop()
+            self.stop(error)
+        self.end()
+
+    def end(self) -> None:
+        """End the processes when they have done what they were given."""
+        set_reporter(None)
         if self._pool:
             self._pool.shutdown(cancel_futures=True)
             self._queue.put(None)
             self._listener.join(timeout=5)
+            self._pool = None
 
     def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Give ``work(...)``, computed by the next free process.
 
         After the first error nothing further is begun and ``error`` holds it.
         """
-        if self.error:
-            raise RuntimeError("an earlier shard failed")
+        self._go_on()
         try:
             if self._pool is None:
-                return work(*args, **kwargs)
+                with self._one_at_a_time:
+                    self._go_on()
+                    return work(*args, **kwargs)
             begun = self._begun.pop(_key(work, args), None)
             return cast(T, begun.result()) if begun else self._pool.submit(work, *args, **kwargs).result()
         except Exception as error:
-            if self.error is None:
-                self.error = error
-                self._stop()
+            self.stop(error)
             raise
 
     def begin(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> None:
@@ -95,11 +100,20 @@ class Workers:
             if future.done():
                 future.result()
 
-    def _stop(self) -> None:
-        """End the processes; what they were computing is lost, as after a kill."""
-        if self._pool:
-            for process in multiprocessing.active_children():
-                process.terminate()
+    def stop(self, error: BaseException) -> None:
+        """End the processes for an error, the first of which is kept; what they were computing is lost, as by a kill.
+
+        Nothing further is begun.
+        """
+        if self.error is None:
+            self.error = error
+            if self._pool:
+                for process in multiprocessing.active_children():
+                    process.terminate()
+
+    def _go_on(self) -> None:
+        if self.error:
+            raise RuntimeError("an earlier shard failed")
 
     def _listen(self) -> None:
         while (message := self._queue.get()) is not None:

@@ -20,7 +20,7 @@ from flows.audit.looks import errors_of, truth_of, write_looks
 from flows.audit.scores import Counts
 from flows.data import split_of, store_of, supports_content
 from flows.progress import tell
-from flows.steps import slug
+from flows.steps import shard_name
 from flows.weights import weights_id
 from pipeline import annotate, filtering, refine, relabel
 from pipeline.config import Config
@@ -82,7 +82,7 @@ def judged_shard(config: Config, teacher: StageRecord, items: Items, name: str, 
         pictures = [items.picture(place) for place in items.places[name]]
         write_judged(draft, seen, pictures, lambda done: tell("audit", name, 0.99 * done / len(pairs)))
 
-    record = store.compute("audit", slug(name), _recipe(config, teacher, name, pairs, grid), work)
+    record = store.compute("audit", shard_name(name), _recipe(config, teacher, name, pairs, grid), work)
     return Shard(name, store.folder(record))
 
 

@@ -1,4 +1,5 @@
 import json
+import time
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from flows.run import check_inputs, run
 from flows.settings import load_config
 from flows.standalone import evaluate_alone, train_alone
 from flows.steps import CHAIN, prompts_step
+from flows.turns import take_turn
 from pipeline.errors import InputError
 from pipeline.images import read_labels, read_picture, write_picture
 
@@ -65,6 +67,54 @@ def test_dataset_is_voc(finished):
         index = read_labels(data / "SegmentationClassAug" / f"{name}.png")
         assert index.shape == size
         assert (index == read_labels(data / "SegmentationClass" / f"{name}.png")).all()
+
+
+def test_prefect_shows_stages_shards_and_what_came_out(finished):
+    """Every stage is a subflow, every shard a task with its name; a table a class, the scores and the report follow."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter
+
+    titles = {stage: "filter and relabel" if stage == "filter" else stage for stage in CHAIN if stage != "relabel"}
+    with get_client(sync_client=True) as client:
+        (run_,) = client.read_flow_runs(flow_run_filter=FlowRunFilter(name={"any_": ["tiny"]}))
+        inner = FlowRunFilter(parent_flow_run_id={"any_": [run_.id]})
+        stages = client.read_flow_runs(flow_run_filter=inner)
+        assert {stage.name for stage in stages} == set(titles.values())
+        assert all(stage.state.is_completed() for stage in (run_, *stages))
+        wanted = {"prompts boat", "images boat-000", "refine boat-000", "train after", "scores teacher"}
+        end = time.monotonic() + 60  # Prefect tells of tasks in the background
+        while not wanted <= (names := {task.name for task in client.read_task_runs(flow_run_filter=inner)}):
+            assert time.monotonic() < end, names
+            time.sleep(0.2)
+        artifacts = client.request("POST", "/artifacts/filter", json={"limit": 200}).json()
+    mine = [a for a in artifacts if a["flow_run_id"] == str(run_.id)]
+    assert [a["data"] for a in mine if a["type"] == "progress"] == [100.0] * len(titles)
+    told = {a["key"]: a for a in mine if a["key"]}
+    assert {"tiny-boat", "tiny-scores", "tiny-report"} <= set(told)
+    rows = {row["stage"]: row for row in json.loads(told["tiny-boat"]["data"])}
+    assert rows["prompts"]["kept"] == rows["images"]["came"] == "2"
+    assert rows["with synthetic"]["IoU"]
+    page = (finished[1] / "report" / "index.html").resolve()
+    assert page.as_uri() in told["tiny-report"]["data"]
+    assert str(page) in told["tiny-scores"]["data"]
+
+
+def test_the_deployed_flow_is_the_same_run(finished):
+    """What a server starts gives the run that the command line gives, and its form reaches the run."""
+    from flows.scheduled import scheduled
+
+    config, folder, _ = finished
+    state = scheduled(name="tiny", config=config.model_dump(mode="json"), return_state=True)
+    assert state.is_completed()
+    assert "2 prompts a class" in state.message
+    assert [p for p in folder.parent.iterdir() if not p.is_symlink()] == [folder]
+    with take_turn(config, "refuse", print):
+        state = scheduled(name="tiny", config=config, return_state=True)
+    assert state.is_cancelled()
+    assert "running already" in state.message
+    wrong = config.model_dump(mode="json")
+    wrong["experiment"]["prompts"]["classes"] = ["fish"]
+    assert "'fish' is no novel class" in scheduled(name="tiny", config=wrong, return_state=True).message
 
 
 def test_second_run_computes_nothing(finished, overrides):

@@ -1,0 +1,99 @@
+"""One run of a config at a time, and what the next run of a growing budget is. Knows no Prefect."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from filelock import Timeout
+from pydantic import ValidationError
+
+from flows.data import store_of
+from pipeline.config import Config, Experiment
+from pipeline.errors import InputError
+from pipeline.hashing import hash_json
+
+WhileRunning = Literal["refuse", "queue"]
+"""What a second start of a config does while one runs."""
+
+POLL_SECONDS = 1.0
+
+
+class AlreadyRunning(InputError):
+    """The same config runs already."""
+
+
+@contextmanager
+def take_turn(config: Config, while_running: WhileRunning, say: Callable[[str], object]) -> Iterator[None]:
+    """Keep other runs of the same experiment out of the same output folder.
+
+    The system frees the lock when the process that holds it dies, by whatever.
+
+    Args:
+        config: of the run; its execution does not count but for the output folder.
+        while_running: refuse, or queue for the end of the other run.
+        say: takes the sentence that tells of the waiting.
+
+    Raises:
+        AlreadyRunning: another run of it goes on, and it is not to be waited for.
+    """
+    name = f"run-{hash_json(config.experiment.model_dump(mode='json'))[:16]}"
+    lock = store_of(config).lock(name)
+    owner = Path(lock.lock_file).with_suffix(".json")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        where = f"this config is running already in {config.execution.output}{_told(owner)}"
+        if while_running == "refuse":
+            raise AlreadyRunning(f"{where}: wait for its end, or queue with --while-running queue") from error
+        say(f"{where}: waiting for its end")
+        lock.acquire(poll_interval=POLL_SECONDS)
+    try:
+        told = {"host": socket.gethostname(), "pid": os.getpid(), "since": f"{datetime.now():%Y-%m-%d %H:%M}"}
+        owner.write_text(json.dumps(told))
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()
+
+
+def grown(config: Config, by: int) -> Config:
+    """Give a config with a larger budget than the largest of its finished runs.
+
+    Args:
+        config: whose ``prompts.per_class`` is the budget of the first run.
+        by: prompts a class that are added to those of the largest finished run that differs in nothing else.
+    """
+    budgets = [found.prompts.per_class for found in _finished(config) if _at(found, 1) == _at(config.experiment, 1)]
+    if not by or not budgets:
+        return config
+    budget = max(max(budgets) + by, config.experiment.prompts.per_class)
+    return config.model_copy(update={"experiment": _at(config.experiment, budget)})
+
+
+def _finished(config: Config) -> Iterator[Experiment]:
+    for path in (Path(config.execution.output) / "runs").glob("*/experiment.yaml"):
+        whole = path.parent.suffix != ".partial" and not (path.parent / "preview.json").exists()
+        if whole and not path.parent.is_symlink():
+            with suppress(ValidationError):  # settings of another version are another experiment
+                yield Experiment.model_validate(yaml.safe_load(path.read_text())["experiment"])
+
+
+def _at(experiment: Experiment, budget: int) -> Experiment:
+    prompts = experiment.prompts.model_copy(update={"per_class": budget})
+    return experiment.model_copy(update={"prompts": prompts})
+
+
+def _told(owner: Path) -> str:
+    try:
+        told = json.loads(owner.read_text())
+        return f" (process {told['pid']} on {told['host']}, since {told['since']})"
+    except (OSError, ValueError, KeyError):
+        return ""

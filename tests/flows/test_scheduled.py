@@ -1,0 +1,48 @@
+import pytest
+
+from flows.settings import load_config, with_whole_paths
+from pipeline.errors import InputError
+
+
+def test_the_form_knows_every_setting(prefect):
+    """The parameters' schema has the settings with descriptions and limits, as the pages show them."""
+    from prefect.utilities.callables import parameter_schema
+
+    from flows.scheduled import scheduled
+
+    schema = parameter_schema(scheduled).model_dump()
+    assert list(schema["properties"]) == ["name", "grow", "while_running", "config"]
+    budget = schema["definitions"]["PromptSettings"]["properties"]["per_class"]
+    assert (budget["description"], budget["minimum"]) == ("accepted prompts a class", 1)
+    assert schema["properties"]["while_running"]["enum"] == ["refuse", "queue"]
+
+
+def test_a_wrong_schedule_is_named(prefect):
+    """A cron expression that is none is told in a sentence."""
+    from flows.scheduled import serve
+
+    with pytest.raises(InputError, match="--cron 'every night' is no cron expression: give minute, hour"):
+        serve(load_config(), "picto", cron="every night", every=None, grow=0, while_running="refuse")
+
+
+def test_two_schedules_are_refused(call):
+    """Either --cron or --every."""
+    code, _, told = call("serve", "--cron", "0 2 * * *", "--every", "60")
+    assert code == 2
+    assert "give one of them" in told
+
+
+def test_a_server_that_does_not_answer_is_named(call, monkeypatch, tmp_path):
+    """PREFECT_API_URL without a server ends with a sentence before anything is registered."""
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    code, _, told = call("serve", "--set", f"execution.output={tmp_path}")
+    assert code == 2
+    assert told.startswith("syn4seg: no Prefect server answers at PREFECT_API_URL=http://127.0.0.1:9/api")
+
+
+def test_a_served_config_means_the_same_in_any_folder(monkeypatch, tmp_path):
+    """Relative folders become absolute, since the runs are started elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    placed = with_whole_paths(load_config(None, ["execution.output=here"]))
+    assert placed.execution.output == str(tmp_path / "here")
+    assert placed.experiment == load_config().experiment
