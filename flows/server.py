@@ -79,8 +79,9 @@ class Server:
                 command.append("pages")
             environment = {**os.environ, "PREFECT_UI_API_URL": self._url}
             with (self._home / "server.log").open("wb") as log:
+                # in a session of its own, so that Ctrl-C leaves it to hear how the run ended
                 self._process = subprocess.Popen(
-                    command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment
+                    command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
                 )
         return self
 
