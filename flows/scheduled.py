@@ -6,14 +6,14 @@ Prefect reads the types of the parameters, so that they are not put off by an im
 import io
 import json
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
 from prefect import State, flow, get_run_logger
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed
 from prefect.types.entrypoint import EntrypointType
-from pydantic import Field, ValidationError
+from pydantic import NonNegativeInt, ValidationError
 from rich.console import Console
 
 from flows.run import run
@@ -47,18 +47,18 @@ def _run_name() -> str:
 
 @flow(name=FLOW, flow_run_name=_run_name, persist_result=False)
 def scheduled(
-    name: Annotated[str, Field(description="ends the name of the run's folder")] = "picto",
-    grow: Annotated[
-        int, Field(ge=0, description="prompts a class that are added to those of the largest finished run; 0: none")
-    ] = 0,
-    while_running: Annotated[
-        WhileRunning, Field(description="what to do while a run of the same config goes on")
-    ] = "refuse",
-    config: Annotated[Config, Field(description="what a config file holds")] = Config(),  # noqa: B008
-) -> State[Any]:
+    name: str = "picto", grow: NonNegativeInt = 0, while_running: WhileRunning = "refuse",
+    config: Config = Config(),  # noqa: B008
+) -> State[Any]:  # fmt: skip
     """Prompts, pictures, first labels, filtered, relabelled, sharpened, dataset, trained model, scores.
 
     The same run as that of `syn4seg run`: the same store, run folder and report.
+
+    Args:
+        name: ends the name of the run's folder
+        grow: prompts a class that are added to those of the largest finished run; 0: none
+        while_running: what to do while a run of the same config goes on
+        config: what a config file holds
     """
     console = Console(file=_Log(), width=WIDTH)  # type: ignore[arg-type]
     chosen = grown(check_config(config), grow)

@@ -14,6 +14,8 @@ def test_the_form_knows_every_setting(prefect):
     assert list(schema["properties"]) == ["name", "grow", "while_running", "config"]
     budget = schema["definitions"]["PromptSettings"]["properties"]["per_class"]
     assert (budget["description"], budget["minimum"]) == ("accepted prompts a class", 1)
+    assert all(one["description"] for one in schema["properties"].values())
+    assert schema["properties"]["grow"]["minimum"] == 0
     assert schema["properties"]["while_running"]["enum"] == ["refuse", "queue"]
 
 
