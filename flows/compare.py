@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from flows.data import find_data, labelled, prepare_data, split_of
 from flows.fss import network_of, trained_and_scored
 from flows.run import compute
 from flows.runs import scores_of
+from flows.server import Server, set_prefect_env
 from flows.settings import load_config
 from pipeline.config import Config
 from pipeline.errors import InputError
@@ -104,18 +106,27 @@ def compare_models(
     files: list[Path] = []
     costs: dict[Variant, dict[str, Any]] = {}
     to.mkdir(parents=True, exist_ok=True)
-    for done, ((variant, fold, seed, _), config) in enumerate(configs.items()):
-        console.print(f"{done + 1} of {len(configs)}: {variant.name}, fold {fold}, seed {seed}")
-        stem = f"{_slug(Path(config.experiment.dataset).stem)}-{grid.protocol}-{_slug(variant.name)}-fold{fold}"
-        for scores in _episodic(config, grid.shots, console) if fss else _learner(config, console):
-            file = to / f"{stem}-{scores['shots']}shot-seed{seed}.json"
-            files.append(file)
-            told = {**scores, "model": variant.name}
-            if fss:
-                known = _known_cost(file, told)
-                told["cost"] = costs[variant] = known or costs.get(variant) or _cost(config)
-            file.write_text(json.dumps(told, indent=1, allow_nan=False) + "\n")
+    with nullcontext() if fss else _one_server(next(iter(configs.values()))) as server:
+        for done, ((variant, fold, seed, _), config) in enumerate(configs.items()):
+            console.print(f"{done + 1} of {len(configs)}: {variant.name}, fold {fold}, seed {seed}")
+            stem = f"{_slug(Path(config.experiment.dataset).stem)}-{grid.protocol}-{_slug(variant.name)}-fold{fold}"
+            each = _learner(config, server, console) if server else _episodic(config, grid.shots, console)
+            for scores in each:
+                file = to / f"{stem}-{scores['shots']}shot-seed{seed}.json"
+                files.append(file)
+                told = {**scores, "model": variant.name}
+                if fss:
+                    known = _known_cost(file, told)
+                    told["cost"] = costs[variant] = known or costs.get(variant) or _cost(config)
+                file.write_text(json.dumps(told, indent=1, allow_nan=False) + "\n")
     return files
+
+
+def _one_server(config: Config) -> Server:
+    """Give one server for all runs: Prefect's event queue keeps calling the first that a process had."""
+    output = Path(config.execution.output)
+    set_prefect_env(output)
+    return Server(output)
 
 
 def _episodic(config: Config, shots: Sequence[int], console: Console) -> Iterator[dict[str, Any]]:
@@ -147,8 +158,8 @@ def _cost(config: Config) -> dict[str, Any]:
     return measure_cost(model.to(wiring.device_of(config)), side, config.experiment.shots)
 
 
-def _learner(config: Config, console: Console) -> Iterator[dict[str, Any]]:
-    records = compute(config, "scores", console, "compare").records
+def _learner(config: Config, server: Server, console: Console) -> Iterator[dict[str, Any]]:
+    records = compute(config, "scores", console, "compare", server=server).records
     data = find_data(config)
     if data is None or "validation" not in data:
         raise InputError(f"{config.experiment.dataset} has no validation pictures, so there is nothing to compare")

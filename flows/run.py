@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -84,6 +85,7 @@ class Computed(NamedTuple):
 def compute(
     config: Config, until: str, console: Console, name: str, *, pictures: int | None = None,
     finish: Finish | None = None, while_running: WhileRunning = "refuse", show: bool = False,
+    server: Server | None = None,
 ) -> Computed:  # fmt: skip
     """Compute the shards of the chain up to a stage.
 
@@ -96,6 +98,7 @@ def compute(
         finish: writes the run's folder from the records and gives it; None: none is written.
         while_running: see `run`.
         show: see `run`.
+        server: one that several computations of this process share; None: one for this alone.
 
     Raises:
         InputError: something that the user can mend; nothing was half written.
@@ -114,7 +117,7 @@ def compute(
             return Computed(plan.records, plan, finish(plan.records) if finish else None)
         check_pictures(config, plan)
         try:
-            return _compute(config, until, plan, console, name, pictures, finish)
+            return _compute(config, until, plan, console, name, pictures, finish, server)
         except InputError:
             store_of(config).sweep()  # of what the other workers had begun
             raise
@@ -206,8 +209,9 @@ def check_writable(output: Path) -> None:
 
 
 def _compute(
-    config: Config, until: str, plan: Plan, console: Console, name: str, pictures: int | None, finish: Finish | None
-) -> Computed:
+    config: Config, until: str, plan: Plan, console: Console, name: str, pictures: int | None, finish: Finish | None,
+    shared: Server | None,
+) -> Computed:  # fmt: skip
     from flows import learning, stages
 
     output = Path(config.execution.output)
@@ -217,7 +221,7 @@ def _compute(
     count = 1 if plan.complete else count_workers(config)
     workers = Workers(count, config.execution.threads, lambda *m: board.show(*m))
     set_prefect_env(output)
-    with Server(output) as server, Board(totals, console) as board, workers:
+    with nullcontext(shared) if shared else Server(output) as server, Board(totals, console) as board, workers:
         # Prefect takes a while to start; the workers begin meanwhile with what the flow asks for first.
         if data and plan.stages.get("teacher"):
             workers.begin(learning.train_teacher_stage, config, data)
