@@ -39,7 +39,7 @@ MultiScale = Annotated[
 
 
 def train(
-    config: Source = None, /, *, set_: Overrides = None, model: str = "iir", protocol: str = "gfss-diam",
+    config: Source = None, /, *, set_: Overrides = None, model: str | None = None, protocol: str = "gfss-diam",
     data: Annotated[str | None, Parameter(help="A finished run, or an exported VOC folder: train on it too.")] = None,
     name: str | None = None, to: Path | None = None, output: Output = Path("outputs"), json_: AsJson = False,
 ) -> None:  # fmt: skip
@@ -50,7 +50,8 @@ def train(
     Parameters
     ----------
     model
-        iir or i2r; matching is the reference of fss that learns nothing.
+        iir or i2r; of fss also symnet, and matching, the reference that learns nothing; that of the config unless
+        given.
     protocol
         fss, gfss-diam or gfss-capl.
     name
@@ -60,8 +61,9 @@ def train(
     """
     from flows.standalone import train_alone
 
-    _known_model(model, protocol)
+    _known_model(model or "iir", protocol)
     chosen = _alone(config, set_, model, protocol, output)
+    _known_model(chosen.experiment.model.name, protocol)
     follows = int(os.environ.get("RANK", "0")) > 0  # accelerate launch: the first process speaks for all
     console = Console(stderr=True, quiet=follows)
     folder = train_alone(chosen, name or f"{name_of(config)}-{protocol}", protocol, data, console)
@@ -131,7 +133,7 @@ def evaluate(
     dataset
         Score an fss model on all classes of another data set, by name or by its YAML.
     model
-        iir, i2r or matching; that of the run unless given.
+        iir, i2r, symnet or matching; that of the run unless given.
     protocol
         fss, gfss-diam or gfss-capl; that of the run unless given.
     matching
@@ -177,12 +179,13 @@ def compare(
     Each is trained once a fold and seed and scored with every number of shots. Stopped and started again, it goes on.
 
         syn4seg compare picto_fss --folds 0 1 2 3 --seeds 0 1 2 --shots 1 5 --vary iir --vary matching
-            --vary "without local: experiment.fss.options.prototypes=core"
+            --vary "without local: experiment.fss.options.prototypes=core" --vary "Sym-Net: picto_symnet"
 
     Parameters
     ----------
     vary
-        A model's name, or "a name: key=value key=value"; repeatable.
+        A model's name, or "a name: key=value key=value"; repeatable. A preset may stand before the keys, in place of
+        CONFIG.
     to
         Folder for a file of scores each, for python -m flows.results.
     """
@@ -233,9 +236,11 @@ def _known_model(name: str, protocol: str) -> None:
     one_of(name, tuple(n for n in known if protocol == "fss" or n != "matching"), "model")
 
 
-def _alone(config: str | None, overrides: list[str] | None, model: str, protocol: str, output: Path) -> Config:
+def _alone(config: str | None, overrides: list[str] | None, model: str | None, protocol: str, output: Path) -> Config:
     """Read the config of a model on its own: no synthesis, and a GFSS protocol as named."""
-    chosen = [f"experiment.model.name={model}", "experiment.generate.enabled=false", f"execution.output={output}"]
+    chosen = ["experiment.generate.enabled=false", f"execution.output={output}"]
+    if model:
+        chosen.append(f"experiment.model.name={model}")
     if protocol != "fss":
         chosen.append(f"experiment.protocol={protocol}")
     return load_config(config, [*chosen, *(overrides or ())])

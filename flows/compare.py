@@ -18,27 +18,30 @@ from pipeline.errors import InputError
 
 @dataclass(frozen=True)
 class Variant:
-    """A row of the comparison: its name, and what it changes in the config."""
+    """A row of the comparison: its name, what it changes in the config, and a config of its own where it has one."""
 
     name: str
     overrides: tuple[str, ...]
+    source: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> Variant:
-        """Read "a name: key=value key=value", or the bare name of a model.
+        """Read "a name: key=value key=value", "a name: preset key=value", or the bare name of a model.
 
         Raises:
             InputError: neither of them.
         """
         name, colon, rest = text.partition(":")
         changes = tuple(rest.split())
-        if colon and (not changes or any("=" not in change for change in changes)):
-            raise InputError(f"--vary {text!r}: expected a model's name or 'a name: key=value', such as 'iir' or "
-                             "'iir, short: experiment.fss.steps=50'")
+        source = changes[0] if changes and "=" not in changes[0] else None
+        changes = changes[1:] if source else changes
+        if colon and (not (source or changes) or any("=" not in change for change in changes)):
+            raise InputError(f"--vary {text!r}: expected a model's name, 'a name: key=value' or 'a name: preset', such "
+                             "as 'iir', 'iir, short: experiment.fss.steps=50' or 'Sym-Net: picto_symnet'")
         if not colon:
-            plain = ("experiment.fss.options={}",) if name == "matching" else ()
+            plain = () if name in ("iir", "i2r") else ("experiment.fss.options={}",)
             changes = (f"experiment.model.name={name}", *plain)
-        return cls(name.strip(), changes)
+        return cls(name.strip(), changes, source)
 
 
 def compare_fss(
@@ -70,7 +73,8 @@ def compare_fss(
         for fold in folds:
             for seed in seeds:
                 own = [*overrides, *variant.overrides, f"experiment.fold={fold}", f"experiment.seed={seed}"]
-                configs[variant, fold, seed] = config = load_config(source, [*own, "experiment.generate.enabled=false"])
+                own.append("experiment.generate.enabled=false")
+                configs[variant, fold, seed] = config = load_config(variant.source or source, own)
                 if config.experiment.model.name == "matching":
                     break
     files: list[Path] = []

@@ -49,6 +49,7 @@ def run_fss(config: Config, name: str, console: Console) -> Path:
         console.print(note)
     check_writable(Path(config.execution.output))
     wiring.backbone_path(config.experiment.model.backbone)
+    wiring.fss_options(config)
     with Board({"data": 3, "fss": 1, "scores": 1}, console) as board, LossTable(console):
         set_reporter(board.show)
         data = prepare_data(config)
@@ -113,7 +114,7 @@ def train_fss_stage(config: Config, data: DataSets) -> StageRecord:
 
         network = FssConfig(
             name=experiment.model.name, backbone=backbone, shots=experiment.shots, side=experiment.fss.side,
-            stride=experiment.fss.stride, options=experiment.fss.options.model_dump(), seed=experiment.seed,
+            stride=experiment.fss.stride, options=wiring.fss_options(config), seed=experiment.seed,
         )  # fmt: skip
         frozen = wiring.load_backbone(backbone, experiment.fss.stride)
         if experiment.model.name == "matching":

@@ -19,7 +19,7 @@ from flows.data import (
     supports_content,
     words_id,
 )
-from flows.weights import weights_id
+from flows.weights import text_of, weights_id
 from pipeline.classes import DATASETS
 from pipeline.config import (
     Config,
@@ -241,6 +241,8 @@ def fss_step(config: Config, data: DataSets, backbone: str) -> Step:
         inputs["test"] = data["validation"].content()
     if experiment.fss.choose == "base" and experiment.dataset not in DATASETS:
         inputs["held_out"] = "pictures or classes"  # the known label maps are held out as they always were
+    if text := text_of(config):
+        inputs["text"] = weights_id(text, "text")
     return Step("fss", experiment.model.name, {
         "version": FSS_VERSION, "settings": settings, "shots": experiment.shots,
         "weights": weights_id(backbone, "backbone"), "seed": experiment.seed, "inputs": inputs,

@@ -6,6 +6,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
+from pipeline.config import Config
 from pipeline.errors import InputError
 from pipeline.hashing import hash_files, hash_json, list_files
 
@@ -13,6 +14,7 @@ _HUB = re.compile(r"\w[\w.-]*/[\w.-]+")
 _LARGE = 1 << 30
 _MARK = {"generator": "model_index.json", "backbone": "config.json", "sam": "config.json"}
 _SAM = ("vit_b", "vit_l", "vit_h")
+NO_TEXT = "none"
 
 
 def resolve(name: str, part: str) -> str:
@@ -21,11 +23,20 @@ def resolve(name: str, part: str) -> str:
     Args:
         name: "picto", a path (of a backbone also a MobileNetV2's ``.safetensors`` file), "vit_h=PATH", or a hub name
             such as "stabilityai/stable-diffusion-3.5-large".
-        part: generator, backbone or sam.
+        part: generator, backbone, sam, or text: a CLIP text encoder or a file of word vectors (see
+            `fss_models.words`); picto's is that of its generator.
 
     Raises:
         InputError: nothing is there, or not what is expected.
     """
+    if part == "text":
+        place = resolve(name, "generator") if name == "picto" else name
+        if name == NO_TEXT or Path(place).exists() or _HUB.fullmatch(place):
+            return place
+        raise InputError(
+            f"no text encoder and no word vectors at {name!r}: give picto, the folder of a CLIP text encoder, a hub "
+            "name such as owner/model, a file of word vectors, or none"
+        )
     place = str(Path(__file__).parents[1] / "picto" / "weights" / part) if name == "picto" else name
     kind, _, file = place.partition("=")
     if (part == "sam" and kind in _SAM and Path(file).is_file()) or _is_whole(Path(place), part):
@@ -54,6 +65,24 @@ def weights_id(name: str, part: str) -> str:
         root, files = place, [f for f in list_files(place) if f.endswith((".safetensors", ".json", ".txt"))]
     stats = tuple((f, (root / f).stat().st_size, (root / f).stat().st_mtime_ns) for f in files)
     return _hash(root, stats)
+
+
+def text_of(config: Config) -> str | None:
+    """Give the name of what the class names of an FSS model become vectors by; None where the model reads no names.
+
+    Raises:
+        InputError: none is named, and the data set has none of its own.
+    """
+    experiment = config.experiment
+    if experiment.model.name != "symnet":
+        return None
+    named = experiment.fss.options.model_dump().get("text")
+    if named is None and experiment.dataset != "picto":
+        raise InputError(
+            "symnet reads the names of the classes: set experiment.fss.options.text to the folder or hub name of a "
+            "CLIP text encoder (such as openai/clip-vit-base-patch32) or to a file of word vectors; none does without"
+        )
+    return str(named or "picto")
 
 
 def _is_whole(folder: Path, part: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.data import read_supports, store_of, vocabulary_of
-from flows.weights import resolve
+from flows.weights import NO_TEXT, resolve, text_of
 from pipeline.annotate import look_twice
 from pipeline.config import Config
 from pipeline.errors import InputError
@@ -91,6 +91,19 @@ def seen_features(config: Config, teacher: Teacher, pictures: Sequence[Picture])
 def backbone_path(name: str) -> str:
     """Give the folder of a backbone."""
     return _folder(resolve(name, "backbone"))
+
+
+def fss_options(config: Config) -> dict[str, Any]:
+    """Give the options of the FSS model, with places for names.
+
+    Raises:
+        InputError: the model reads class names, and there is nothing to read them by.
+    """
+    options = config.experiment.fss.options.model_dump()
+    if name := text_of(config):
+        place = resolve(name, "text")
+        options["text"] = place if name == NO_TEXT else _folder(place)
+    return options
 
 
 def _generator_of(config: Config) -> DiffusionGenerator:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from fss_models.networks import (
     input_size,
     of_patches,
     read_network,
+    run_stage,
     take_apart,
 )
 from pipeline.backends.precision import knows_bfloat16
@@ -36,7 +37,9 @@ class Levels(NamedTuple):
     """The four levels of a picture, float (B, C, h, w).
 
     With stride 8, f2, f3 and f4 are of one size, f1 twice that; a network of patches has one size for all. ``token`` is
-    what such a network has beside its patches at the third level, (B, T, C), else None.
+    what such a network has beside its patches at the third level, (B, T, C), else None. ``blocks2`` to ``blocks4`` are
+    there for who asks: what the blocks of a level say one by one, before their last activation, joined along the
+    channels (`Backbone.blocks` tells how many each has), in the type that the backbone computes in.
     """
 
     f1: Tensor
@@ -44,10 +47,13 @@ class Levels(NamedTuple):
     f3: Tensor
     f4: Tensor
     token: Tensor | None = None
+    blocks2: Tensor | None = None
+    blocks3: Tensor | None = None
+    blocks4: Tensor | None = None
 
     @property
     def maps(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The levels without the token."""
+        """The four levels alone."""
         return self[:4]
 
     def take(self, index: Tensor) -> Levels:
@@ -103,7 +109,7 @@ class Backbone(nn.Module):
     def _build(self, parts: Convolutional | Patches, network: nn.Module) -> None:
         fold_norms(network)
         self.stem, self.stages, self.head = parts
-        self.channels = _channels(self.stem, self.stages)
+        self.channels, self.blocks = _channels(self.stem, self.stages)
         self._top_as_trained = [_sharing_copy(self.stages[3])]
         # where the first cell of a strided convolution lies in the dilated map, on even sides
         self._offset = int(getattr(network.config, "tf_padding", False))
@@ -148,22 +154,24 @@ class Backbone(nn.Module):
         return (enlarged(pictures, self.input_size, multiple) - self.mean) / self.std
 
     @torch.no_grad()
-    def forward(self, pictures: Tensor) -> Levels:
+    def forward(self, pictures: Tensor, blocks: bool = False) -> Levels:
         """Give the levels of pictures.
 
         Args:
             pictures: float (B, 3, H, W) in 0..1, RGB; small ones are enlarged to ``input_size``.
+            blocks: also give what the blocks of f2 to f4 say one by one; without it nothing of that is kept.
 
         Returns:
             Float levels; f1 has about H/4 x W/4 cells, counted after enlarging.
         """
         x = self._pixels(pictures).to(dtype=self.dtype, memory_format=torch.channels_last)
         x = self.stem(x)
-        levels = []
+        levels, said = [], []
         for stage in self.stages:
-            x = stage(x)
+            x, each = run_stage(stage, x) if blocks and levels else (stage(x), [])
             levels.append(x.float())
-        return Levels(*levels)
+            said += [torch.cat(each, 1)] if each else []
+        return Levels(*levels, None, *said)
 
     @torch.no_grad()
     def top(self, f3: Tensor, token: Tensor | None = None) -> Tensor:
@@ -211,7 +219,8 @@ class Backbone(nn.Module):
 class PatchBackbone(Backbone):
     """A frozen classifier of patches, ViT or DINOv2: its levels are the patch tokens after each quarter of its blocks.
 
-    The last level is normalised as the classifier wants it. Sides are brought to the nearest multiple of a patch. A
+    The last level is normalised as the classifier wants it. What a block says is its output: the sum of all so far,
+    which no activation follows. Sides are brought to the nearest multiple of a patch. A
     support is masked as in a convolutional network, at the third level; its class token has seen the whole picture.
     Source: IIR's DINOv2 variant with its levels as presumably intended (systems.md 5.1).
     """
@@ -222,27 +231,31 @@ class PatchBackbone(Backbone):
         self._parts = [parts]
         self.patch, self.prefix = network.config.patch_size, parts.prefix
         self.channels = (network.config.hidden_size,) * 4
+        self.blocks = tuple((network.config.hidden_size,) * len(stage) for stage in self.stages[1:])
         self.embeddings.to(self.dtype)
         self.stages.to(self.dtype)
 
     @torch.no_grad()
-    def forward(self, pictures: Tensor) -> Levels:
+    def forward(self, pictures: Tensor, blocks: bool = False) -> Levels:
         """Give the levels, float (B, C, h, w) with a cell a patch; see `Backbone.forward`."""
         pixels = self._pixels(pictures, self.patch)
         size = [side // self.patch for side in pixels.shape[-2:]]
         x = embed(self.embeddings, pixels.to(self.dtype))
-        tokens = []
-        for stage in self.stages:
+        tokens, said = [], []
+        for number, stage in enumerate(self.stages):
+            each = []
             for block in stage:
                 x = block(x)
+                each += [x] if blocks and number else []
             tokens.append(x.float())
-        maps = [t[:, self.prefix :].transpose(1, 2).unflatten(2, size) for t in (*tokens[:3], self.norm(tokens[3]))]
-        return Levels(*maps, token=tokens[2][:, : self.prefix])
+            said += [self._as_map(torch.cat(each, 2), size)] if each else []
+        maps = [self._as_map(t, size) for t in (*tokens[:3], self.norm(tokens[3]))]
+        return Levels(*maps, tokens[2][:, : self.prefix], *said)
 
     @torch.no_grad()
     def top(self, f3: Tensor, token: Tensor | None = None) -> Tensor:
         """Give f4 of changed third levels (B, C, h, w) and their tokens (B, T, C)."""
-        return self._last(f3, token)[:, self.prefix :].transpose(1, 2).unflatten(2, f3.shape[-2:])
+        return self._as_map(self._last(f3, token), f3.shape[-2:])
 
     def as_trained(self, f3: Tensor, token: Tensor | None = None) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Give f3 as it is, and the function from it to the scores of the pretraining classes."""
@@ -255,6 +268,9 @@ class PatchBackbone(Backbone):
     def classify(self, f4: Tensor) -> Tensor:
         """Not for patches: their scores need the class token, see `as_trained`."""
         raise TypeError("the scores of a network of patches come from its third level: use as_trained")
+
+    def _as_map(self, tokens: Tensor, size: Sequence[int]) -> Tensor:
+        return tokens[:, self.prefix :].transpose(1, 2).unflatten(2, tuple(size))
 
     def _last(self, f3: Tensor, token: Tensor | None) -> Tensor:
         if token is None:
@@ -273,12 +289,14 @@ def enlarged(pictures: Tensor, least: int, multiple: int = 1) -> Tensor:
 
 
 @torch.no_grad()
-def _channels(stem: nn.Module, stages: nn.ModuleList) -> tuple[int, ...]:
-    x, found = stem(torch.zeros(1, 3, 64, 64)), []
+def _channels(stem: nn.Module, stages: nn.ModuleList) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
+    """Give the channels of the four levels, and of each block of the last three."""
+    x, levels, blocks = stem(torch.zeros(1, 3, 64, 64)), [], []
     for stage in stages:
-        x = stage(x)
-        found.append(x.shape[1])
-    return tuple(found)
+        x, said = run_stage(stage, x)
+        levels.append(x.shape[1])
+        blocks.append(tuple(each.shape[1] for each in said))
+    return tuple(levels), tuple(blocks[1:])
 
 
 def _sharing_copy(stage: nn.Module) -> nn.Module:

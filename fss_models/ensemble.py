@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fss_models.base_learner import PspHead
 from fss_models.layers import resize
@@ -59,3 +60,24 @@ class Ensemble(nn.Module):
         if hidden is not None:
             p = p.index_put((torch.arange(len(p), device=p.device), hidden), p.new_zeros(()))
         return p[:, 1:].sum(1)
+
+
+class ShotWeights(nn.ModuleList):
+    """How much each of K supports counts for a query, by how unlike the pictures are.
+
+    Source: BAM: Gram distances, sorted, through two small linear maps, unsorted, softmax.
+
+    Args:
+        shots: K; of another number of supports the nearer ones count more.
+    """
+
+    def __init__(self, shots: int) -> None:
+        super().__init__([nn.Linear(shots, 2, bias=False), nn.Linear(2, shots, bias=False)])
+
+    def forward(self, distances: Tensor) -> Tensor:
+        """Give weights (P, S) that sum to one, from `layers.gram_distances` (P, S)."""
+        if distances.shape[1] != self[0].in_features:  # calibrated for another number of shots
+            return F.softmax(-distances, dim=1)
+        ordered, order = distances.sort(1)
+        scores = self[1](self[0](ordered).relu())
+        return F.softmax(scores.gather(1, order.argsort(1)), dim=1)

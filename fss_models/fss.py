@@ -313,8 +313,16 @@ class Matching(FssNetwork):
         raise InputError("prototype matching has nothing to train: use evaluate, or train --model iir")
 
 
-FSS_MODELS: dict[str, Callable[[FssConfig, Backbone], Any]] = {"iir": IirFss, "i2r": IirFss, "matching": Matching}
-"""Name in the config -> class; iir and i2r are presets of one decoder."""
+def _symnet(config: FssConfig, backbone: Backbone) -> FssNetwork:
+    from fss_models.symnet import SymNet
+
+    return SymNet(config, backbone)
+
+
+FSS_MODELS: dict[str, Callable[[FssConfig, Backbone], Any]] = {
+    "iir": IirFss, "i2r": IirFss, "symnet": _symnet, "matching": Matching,
+}  # fmt: skip
+"""Name in the config -> what builds it; iir and i2r are presets of one decoder."""
 
 
 def build_fss_model(config: FssConfig, backbone: Backbone | None = None) -> Any:

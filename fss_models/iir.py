@@ -24,8 +24,8 @@ from torch.nn import functional as F
 
 from fss_models.attention import CrossAttention, SelfAttention, as_map, as_tokens, auxiliary_head, refine
 from fss_models.cam import best_threshold, split_regions
-from fss_models.ensemble import Ensemble
-from fss_models.layers import gram_distance, masked_average, resize, resize_labels
+from fss_models.ensemble import Ensemble, ShotWeights
+from fss_models.layers import gram_distances, masked_average, resize, resize_labels
 from fss_models.priors import category_prior, contrast, contrast_prototypes, local_map, prior_map, similarities
 from fss_models.seen import Seen
 from pipeline.classes import IGNORE
@@ -182,7 +182,7 @@ class IIR(nn.Module):
             nn.init.constant_(self.match.bias, -MATCH * c.similarities)
             if c.contrast:
                 nn.init.constant_(self.match.weight[:, -1:], CONTRAST)
-        self.mix_shots = nn.ModuleList([nn.Linear(c.shots, 2, bias=False), nn.Linear(2, c.shots, bias=False)])
+        self.mix_shots = ShotWeights(c.shots)
         if c.base:
             self.ensemble = Ensemble(high, c.base, c.base_dim)
 
@@ -269,8 +269,8 @@ class IIR(nn.Module):
         """
         size = query.f3.shape[-2:]
         shots = range(code.threshold.shape[1])
-        distance = self._distance(query.f2, code.f2) if len(shots) > 1 or self.config.base else None
-        weights = torch.ones_like(code.threshold) if len(shots) == 1 else self._weights(distance)
+        distance = gram_distances(query.f2, code.f2) if len(shots) > 1 or self.config.base else None
+        weights = torch.ones_like(code.threshold) if len(shots) == 1 else self.mix_shots(distance)
 
         def average(each: list[Tensor]) -> Tensor:
             return torch.einsum("ps,ps...->p...", weights, torch.stack(each, 1))
@@ -316,21 +316,8 @@ class IIR(nn.Module):
         return Decoded(logits, torch.stack(aux, 1), prior, torch.stack(masked).mean(), final)
 
     def shot_weights(self, query: Tensor, support: Tensor) -> Tensor:
-        """Weights (P, S) of the shots, summing to one, from query f2 (P, C, h, w) and support f2 (P, S, C, h, w).
-
-        Source: BAM: Gram distances, sorted, through two small linear maps, unsorted, softmax.
-        """
-        return self._weights(self._distance(query, support))
-
-    def _distance(self, query: Tensor, support: Tensor) -> Tensor:
-        return torch.stack([gram_distance(query, support[:, s]) for s in range(support.shape[1])], 1)
-
-    def _weights(self, distance: Tensor) -> Tensor:
-        if distance.shape[1] != self.config.shots:  # calibrated for another number of shots
-            return F.softmax(-distance, dim=1)
-        ordered, order = distance.sort(1)
-        scores = self.mix_shots[1](self.mix_shots[0](ordered).relu())
-        return F.softmax(scores.gather(1, order.argsort(1)), dim=1)
+        """Weights (P, S) of the shots, summing to one, from query f2 (P, C, h, w) and support f2 (P, S, C, h, w)."""
+        return self.mix_shots(gram_distances(query, support))
 
     def _labels(self, query_masks: Tensor | None, size: torch.Size) -> Tensor | None:
         """Give the labels (P, T) that steer the directional dropout, or None where it is off."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from fss_models.iir import Decoded, SupportCode
-from fss_models.layers import resize
+from fss_models.layers import foreground_cross_entropy
 from pipeline.classes import IGNORE
 
 
@@ -45,22 +44,12 @@ def iir_loss(
         truth = truth.masked_fill(truth == IGNORE, 0)
 
     def query(logits: Tensor) -> Tensor:
-        return _cross_entropy(logits[:, None], truth[:, None], query_weight)
+        return foreground_cross_entropy(logits[:, None], truth[:, None], query_weight)
 
     final = query(out.final)
-    heads = query(out.logits) + _cross_entropy(code.logits, masks, support_weight)
-    supports = [_cross_entropy(a, masks, support_weight) for a in code.aux.unbind(2)]
+    heads = query(out.logits) + foreground_cross_entropy(code.logits, masks, support_weight)
+    supports = [foreground_cross_entropy(a, masks, support_weight) for a in code.aux.unbind(2)]
     aux = torch.stack([query(a) for a in out.aux.unbind(1)]).mean() + torch.stack(supports).mean()
     w_final, w_heads, w_aux = weights
     loss = w_final * final + 0.5 * w_heads * heads + 0.5 * w_aux * aux
     return {"loss": loss, "final": final, "heads": heads, "aux": aux, "masked": out.masked}
-
-
-def _cross_entropy(logits: Tensor, truth: Tensor, weight: Tensor | None) -> Tensor:
-    """Binary cross-entropy of logits (P, S, h, w), enlarged, against labels (P, S, H, W) with 0, 1 and 255."""
-    logits = resize(logits, truth.shape[-2:])
-    loss = F.binary_cross_entropy_with_logits(logits, (truth == 1).to(logits.dtype), reduction="none")
-    known = (truth != IGNORE).to(loss.dtype)
-    if weight is not None:
-        known = known * weight[:, None, None, None]
-    return (loss * known).sum() / known.sum().clamp(min=1)

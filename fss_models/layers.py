@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline.classes import IGNORE
+
 TINY = 1e-7
 
 
@@ -53,6 +55,24 @@ def gram_distance(query: Tensor, support: Tensor) -> Tensor:
     q, s = (F.normalize(x.flatten(2), dim=2) for x in (query, support))
     difference = q @ q.transpose(1, 2) - s @ s.transpose(1, 2)
     return difference.flatten(1).norm(dim=1) / query.shape[1]
+
+
+def gram_distances(query: Tensor, support: Tensor) -> Tensor:
+    """Give the `gram_distance` (P, S) of queries (P, C, h, w) to each of their supports (P, S, C, h, w)."""
+    return torch.stack([gram_distance(query, one) for one in support.unbind(1)], 1)
+
+
+def foreground_cross_entropy(logits: Tensor, truth: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Binary cross-entropy of logits (P, S, h, w), enlarged, against labels (P, S, H, W) with 0, 1 and 255.
+
+    Mean over the pixels that are not 255, each weighed by its episode's ``weight`` (P,) where there is one.
+    """
+    logits = resize(logits, truth.shape[-2:])
+    loss = F.binary_cross_entropy_with_logits(logits, (truth == 1).to(logits.dtype), reduction="none")
+    known = (truth != IGNORE).to(loss.dtype)
+    if weight is not None:
+        known = known * weight[:, None, None, None]
+    return (loss * known).sum() / known.sum().clamp(min=1)
 
 
 def rate_factor(step: int, steps: int, warm: float = 0.05, hold: float = 0.4) -> float:

@@ -139,6 +139,26 @@ def dilate(stage: nn.Module, before: int, after: int) -> None:
                 rate = after
 
 
+def run_stage(stage: nn.Module, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Run a stage of a convolutional classifier and listen to its blocks.
+
+    Returns:
+        The stage's output as it ever is, and what each block says before its last activation: in ResNet and RegNet the
+        sum with its shortcut. The blocks of ConvNeXt and MobileNetV2 end without an activation: their outputs.
+    """
+    said = []
+    for part in (*getattr(stage, "downsampling_layer", ()), *getattr(stage, "layers", stage)):
+        if hasattr(part, "shortcut"):
+            said.append(part.layer(x) + part.shortcut(x))
+            x = part.activation(said[-1])
+        else:
+            x = part(x)
+            linear = getattr(part, "activation", part) is None  # the end of a MobileNetV2 block that changes the stride
+            if linear or hasattr(part, "reduce_1x1") or hasattr(part, "dwconv"):
+                said.append(x)
+    return x, said
+
+
 def blocks_of(parts: Patches) -> list[nn.ModuleList]:
     """Give the blocks in four groups of equal length."""
     ends = [len(parts.blocks) * i // 4 for i in range(5)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -75,3 +77,49 @@ def contrast(f3: Tensor, thing: Tensor, rest: Tensor) -> Tensor:
     Source: PANet, see `fss.Matching`.
     """
     return (cosine_map(f3, thing) - cosine_map(f3, rest))[:, None]
+
+
+SPM_WINDOWS = ((5, 5), (7, 1), (1, 7))
+"""Height and width of Sym-Net's windows: a square for what is local, strips for what is global."""
+
+
+def window_means(f4: Tensor, masks: Tensor, windows: Sequence[tuple[int, int]] = SPM_WINDOWS) -> Tensor:
+    """Give what `self_activation_prior` needs of supports, (B, W, C4): the mean unit vector of the pooled masked cells.
+
+    Args:
+        f4: (B, C4, h, w) of the whole picture.
+        masks: (B, h, w) in 0..1; cells outside count as zeros, as published.
+        windows: W of odd height and width.
+    """
+    masked = f4 * masks[:, None]
+    return torch.stack([F.normalize(_pooled(masked, window), dim=1).mean((2, 3)) for window in windows], 1)
+
+
+def self_activation_prior(
+    f4: Tensor, means: Tensor, windows: Sequence[tuple[int, int]] = SPM_WINDOWS
+) -> Tensor:
+    """Give where a query looks like the support and is strongly active itself; nothing is trained.
+
+    Source: Sym-Net, SPM (systems.md 6.2): r(x) = |q_x| mean_y cos(q_x, s_y) for pooled cells q_x of the query and s_y
+    of the masked support, stretched to 0..1 and averaged over the windows. The norm cancels that of the cosine: r(x) is
+    q_x times the mean unit vector of the support, and pooling after that product is the same as before it.
+
+    Args:
+        f4: of the queries, (B, C4, h, w).
+        means: of one support each, (B, W, C4), see `window_means`.
+        windows: W of odd height and width.
+
+    Returns:
+        (B, h, w) in 0..1.
+    """
+    products = torch.einsum("bchw,bkc->bkhw", f4, means)
+    whole = torch.ones_like(products[:, 0], dtype=torch.bool)
+    return torch.stack([
+        region_min_max(_pooled(product[:, None], window)[:, 0], whole)
+        for product, window in zip(products.unbind(1), windows, strict=True)
+    ]).mean(0)  # fmt: skip
+
+
+def _pooled(x: Tensor, window: tuple[int, int]) -> Tensor:
+    """Average over windows around every cell; cells beyond the edge count as zeros."""
+    return F.avg_pool2d(x, window, stride=1, padding=(window[0] // 2, window[1] // 2))

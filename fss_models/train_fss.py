@@ -12,6 +12,7 @@ from fss_models.augment import augment
 from fss_models.backbones import Backbone
 from fss_models.data import Labelled
 from fss_models.encoded import shown
+from fss_models.ensemble import Ensemble
 from fss_models.episodes import EpisodeSampler, Subset, without_classes
 from fss_models.evaluate_fss import episode_batch, evaluate_fss
 from fss_models.fss import EpisodeBatch, FssConfig, build_fss_model
@@ -95,7 +96,7 @@ def train_fss(
         test: pictures of the test fold, needed by ``settings.choose`` = "test".
 
     Raises:
-        InputError: too few pictures of a base class, none for the choice, or no base learner for IIR's ensemble.
+        InputError: too few pictures of a base class, none for the choice, or no base learner for the ensemble.
     """
     place = place or Place()
     kept = without_classes(data, split.novel_ids)
@@ -104,8 +105,9 @@ def train_fss(
     side = settings.side or max(kept[0][1].shape)
     model = build_fss_model(config.model_copy(update={"side": side}), backbone).to(place.device)
     model.name_classes(split.names)
-    if config.options.get("base"):  # IIR's ensemble stands on the base learner that was prepared with the backbone
-        read_base_learner(model.decoder.ensemble, model.backbone.source)
+    for module in model.modules():
+        if isinstance(module, Ensemble):  # it stands on the base learner that was prepared with the backbone
+            read_base_learner(module, model.backbone.source)
     enough = kept.counts >= settings.min_pixels
     judged: tuple[int, ...]
     held, judged = np.zeros(len(kept), bool), ()

@@ -127,7 +127,9 @@ class NetworkOptions(FinalOptions):
 class ModelSettings(Settings):
     """A segmentation model."""
 
-    name: Literal["iir", "i2r", "matching"] = Field("iir", description="matching: the reference of FSS, learns nothing")
+    name: Literal["iir", "i2r", "symnet", "matching"] = Field(
+        "iir", description="symnet: FSS alone; matching: the reference of FSS, learns nothing"
+    )
     backbone: str = Field(
         "picto", description="picto, a transformers classifier (ResNet, RegNet, ConvNeXt, MobileNetV2, ViT, DINOv2) by "
         "folder or hub name, or a MobileNetV2's .safetensors"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.backends.text import hush, pooled
 from pipeline.errors import InputError, cause_of
 from pipeline.hashing import hash_files, list_files
 from pipeline.types import Floats, Picture
@@ -67,7 +67,8 @@ class DiffusionGenerator:
                 f"no generator in {folder}: a folder with model_index.json, as diffusers saves it, is expected; "
                 "picto's own is made by make picto-weights"
             )
-        _hush()
+        for library in ("transformers", "diffusers"):  # in this order, as diffusers imports transformers
+            hush(library)
         from diffusers import AutoPipelineForText2Image
 
         loader: Any = AutoPipelineForText2Image
@@ -106,36 +107,21 @@ class DiffusionGenerator:
     def encode(self, sentences: Sequence[str]) -> Floats:
         """Give one unit vector a sentence from the pipeline's CLIP encoders, float32 (N, C).
 
-        An encoder with a projection gives its pooled vector, joined as Stable Diffusion 3 (SD3) joins them. One
-        without feeds the pipeline its token states, so their mean over the words is taken: its pooled vector was
-        never trained to say anything (decisions.md, the bank's text space). Source: Syn4Seg, HDIG: phi(p) / ||phi(p)||.
+        Those of several encoders are joined as Stable Diffusion 3 (SD3) joins them; see `text.pooled`.
+        Source: Syn4Seg, HDIG: phi(p) / ||phi(p)||.
         """
         pairs = [("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2")]
         blocks: list[NDArray[np.float32]] = []
         for start in range(0, len(sentences), _TEXT_BATCH):
             now = list(sentences[start : start + _TEXT_BATCH])
             parts = [
-                self._pooled(getattr(self._pipe, tokenizer), getattr(self._pipe, encoder), now)
+                pooled(getattr(self._pipe, tokenizer), getattr(self._pipe, encoder), now)
                 for tokenizer, encoder in pairs
                 if "CLIP" in type(getattr(self._pipe, encoder, None)).__name__
             ]
             blocks.append(np.concatenate(parts, axis=1))
         vectors = np.concatenate(blocks) if blocks else np.zeros((0, 1), np.float32)
         return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
-
-    def _pooled(self, tokenizer: Any, encoder: Any, sentences: list[str]) -> NDArray[np.float32]:
-        tokens = tokenizer(
-            sentences, padding="max_length", max_length=tokenizer.model_max_length, truncation=True,
-            return_tensors="pt",
-        )
-        ids = tokens.input_ids.to(encoder.device)
-        output = encoder(ids)
-        pooled = getattr(output, "text_embeds", None)
-        if pooled is None:
-            special = torch.tensor(tokenizer.all_special_ids, device=ids.device)
-            words = (~torch.isin(ids, special))[..., None].to(output.last_hidden_state.dtype)
-            pooled = (output.last_hidden_state * words).sum(1) / words.sum(1).clamp(min=1)
-        return np.asarray(pooled.float().cpu().numpy(), dtype=np.float32)
 
     def _encoded(self, sentences: list[str]) -> dict[str, dict[str, torch.Tensor]]:
         """Encode every sentence once; nothing for other families, which take sentences and encode them themselves."""
@@ -153,14 +139,6 @@ class DiffusionGenerator:
                 if silent is not None:
                     encoded[sentence]["negative_prompt_embeds"] = silent[i]
         return encoded
-
-
-def _hush() -> None:
-    """Silence the loading bars and advice of the libraries; what is wrong with the weights is checked here."""
-    for library in ("transformers", "diffusers"):  # in this order, as diffusers imports transformers
-        logging: Any = importlib.import_module(f"{library}.utils.logging")
-        logging.set_verbosity(logging.CRITICAL)
-        logging.disable_progress_bar()
 
 
 def _check_whole(pipe: Any, folder: Path) -> None:

@@ -120,6 +120,26 @@ def test_a_decoder_can_see_through_it(name, folder_of):
     assert not torch.equal(support.f4, levels.f4)
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_blocks_are_heard_without_a_change(name, folder_of):
+    """Who asks gets what each block says; levels are bit for bit the same, and nobody else keeps anything of it."""
+    backbone, pictures = load(folder_of(name)), noise(2, 3, 56, 42)
+    levels, heard = backbone(pictures), backbone(pictures, blocks=True)
+    assert (levels.blocks2, levels.blocks3, levels.blocks4) == (None, None, None)
+    assert all(torch.equal(a, b) for a, b in zip(levels.maps, heard.maps, strict=True))
+    for said, channels, level in zip(heard[5:], backbone.blocks, heard[1:4], strict=True):
+        assert channels
+        assert said.shape == (2, sum(channels), *level.shape[-2:])
+    assert heard.take(torch.tensor([1])).blocks3.shape[0] == 1
+    if name in ("resnet", "regnet-x", "regnet-y"):
+        assert backbone.blocks == ((16, 16), (24,), (32,))
+        for said, level in zip(heard[5:], heard[1:4], strict=True):
+            assert torch.equal(said[:, -level.shape[1] :].relu(), level)
+            assert said.min() < 0
+    if name in ("convnext", "vit"):
+        assert torch.equal(heard.blocks2[:, -heard.f2.shape[1] :], heard.f2)
+
+
 def test_dinov2_levels_are_those_of_its_groups(folder_of):
     """Levels 1 to 3 are the patches after each quarter of the blocks, the last one is normalised."""
     network = t.AutoModelForImageClassification.from_pretrained(folder_of("dinov2")).eval()
