@@ -50,7 +50,7 @@ def train(
     Parameters
     ----------
     model
-        iir or i2r; of fss also symnet, and matching, the reference that learns nothing; that of the config unless
+        iir, i2r, symnet or rifenet; of fss also matching, the reference that learns nothing; that of the config unless
         given.
     protocol
         fss, gfss-diam or gfss-capl.
@@ -133,7 +133,7 @@ def evaluate(
     dataset
         Score an fss model on all classes of another data set, by name or by its YAML.
     model
-        iir, i2r, symnet or matching; that of the run unless given.
+        iir, i2r, symnet, rifenet or matching; that of the run unless given.
     protocol
         fss, gfss-diam or gfss-capl; that of the run unless given.
     matching

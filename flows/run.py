@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from flows import wiring
 from flows.data import (
     check_data,
     check_maps,
@@ -21,6 +22,7 @@ from flows.plan import Plan, make_plan
 from flows.progress import Board, set_reporter
 from flows.runs import write_run
 from flows.server import Server, set_prefect_env
+from flows.steps import start_of
 from flows.weights import resolve
 from flows.workers import Workers, count_workers
 from pipeline.config import Config
@@ -81,8 +83,9 @@ def check_inputs(config: Config) -> None:
                 f"experiment.{key}.name: prototype matching learns nothing and is for --protocol fss: choose another "
                 "model"
             )
-    resolve(experiment.teacher.backbone, "backbone")
-    resolve(experiment.model.backbone, "backbone")
+    for one in (config, start_of(config)):
+        resolve(one.experiment.teacher.backbone, "backbone")
+        wiring.teacher_options(one)
     if experiment.generate.enabled:
         resolve(experiment.generate.model, "generator")
         if experiment.refine.enabled:

@@ -22,6 +22,9 @@ Augmentation = Literal["mild", "recipe", "photometric", "none"]
 TURN, BLUR_SIDE = 10.0, 5
 """Greatest rotation in degrees and width of the Gaussian blur in pixels. Source: systems.md 5.7 (BAM's recipe)."""
 
+JITTER, HUE = 0.5, 0.25
+"""Strengths of the strong view's changes of colour. Source: systems.md 7.6."""
+
 MOST_TRIES, KEPT_SHARE = 30, 0.85
 """A crop is drawn again until so much of the class is left; then the best is taken. Source: PFENet's crop."""
 
@@ -163,6 +166,25 @@ def photometric(picture: Picture, rng: np.random.Generator) -> Picture:
     if next(chance):
         image = ImageEnhance.Brightness(ImageEnhance.Color(image).enhance(strength[2])).enhance(strength[3])
     return np.asarray(image)
+
+
+def jitter(x: Tensor, rng: np.random.Generator) -> Tensor:
+    """Change the colours of a picture, float (3, H, W) in 0..1: the strong view of RiFeNet's unlabeled pictures.
+
+    Brightness, contrast and saturation by factors of 0.5 to 1.5 and the hue by up to a quarter turn, in any order.
+    Source: systems.md 7.6; torchvision's ColorJitter, before the channels are standardised.
+    """
+    image = Image.fromarray((x * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())
+    factors, turn = rng.uniform(1 - JITTER, 1 + JITTER, 3), rng.uniform(-HUE, HUE)
+    for i in rng.permutation(4):
+        if i < 3:
+            image = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)[i](image).enhance(factors[i])
+        else:
+            hue, saturation, value = image.convert("HSV").split()
+            turned = (np.asarray(hue).astype(int) + round(turn * 256)) % 256
+            hue = Image.fromarray(turned.astype(np.uint8))
+            image = Image.merge("HSV", (hue, saturation, value)).convert("RGB")
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
 
 
 def _blurred(x: Tensor) -> Tensor:

@@ -71,6 +71,12 @@ class EpisodeSampler:
         chosen = rng.choice(others[others != query], self.shots, replace=False)
         return Episode(label, query, tuple(int(i) for i in chosen))
 
+    def others(self, episode: Episode, count: int, rng: np.random.Generator) -> list[int]:
+        """Draw further pictures of an episode's class, none the query; some twice only where there are too few."""
+        found = self._pictures[episode.label]
+        found = found[found != episode.query]
+        return [int(i) for i in rng.choice(found, count, replace=len(found) < count)]
+
 
 class Subset:
     """Some pictures of a labelled set, as a labelled set.

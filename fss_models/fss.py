@@ -32,6 +32,9 @@ class EpisodeBatch:
         supports: pictures float (B, S, 3, H, W) in 0..1.
         masks: of the supports, uint8 (B, S, H, W) with 0, 1 and 255.
         classes: number of each episode's class, its split id, int (B,).
+        weak: further pictures of the class whose masks are not looked at, float (B, U, 3, H, W) in 0..1, where the
+            model asks for them (`FssNetwork.unlabeled`); else None.
+        strong: the same views in other colours; else None.
     """
 
     query: Tensor
@@ -39,10 +42,13 @@ class EpisodeBatch:
     supports: Tensor
     masks: Tensor
     classes: Tensor
+    weak: Tensor | None = None
+    strong: Tensor | None = None
 
     def to(self, device: torch.device | str) -> EpisodeBatch:
         """Move to a device."""
-        return EpisodeBatch(*(getattr(self, f.name).to(device) for f in fields(self)))
+        parts = (getattr(self, f.name) for f in fields(self))
+        return EpisodeBatch(*(None if x is None else x.to(device) for x in parts))
 
 
 Code = dict[str, Tensor]
@@ -65,6 +71,8 @@ class SeenBatch:
         of: the place among the E classes of the one that each query is asked for, int (P,); None: its own, P = E.
         query_weight: of each query in the loss, float (P,); None: all count the same.
         support_weight: of each class's supports in the loss, float (E,); None: all count the same.
+        weak: levels of unlabeled pictures (P * U), see `EpisodeBatch`; None in GFSS.
+        strong: those of the same in other colours.
     """
 
     query: Levels
@@ -75,6 +83,8 @@ class SeenBatch:
     of: Tensor | None = None
     query_weight: Tensor | None = None
     support_weight: Tensor | None = None
+    weak: Levels | None = None
+    strong: Levels | None = None
 
     def asked(self, each: Tensor) -> Tensor:
         """Give what belongs to the E classes, (E, ...), for the class that each query is asked for, (P, ...)."""
@@ -164,11 +174,21 @@ class FssNetwork(Pretrained, nn.Module):
     Args:
         config: see `FssConfig`; stride and precision are taken from the backbone.
         backbone: given where several models share one.
+
+    Attributes:
+        apart: beginning of the names of the weights that `FssSettings.apart_lr` is for; none where it is empty.
     """
+
+    apart = ""
 
     def __init__(self, config: FssConfig, backbone: Backbone) -> None:
         super().__init__()
         self.config, self.backbone = config.model_copy(update=backbone.settings), backbone
+
+    @property
+    def unlabeled(self) -> int:
+        """Unlabeled pictures that an episode of training is to bring, see `EpisodeBatch`; GFSS brings none."""
+        return 0
 
     def name_classes(self, names: Sequence[str]) -> None:
         """Say what the classes are called, see `FssModel`."""
@@ -195,7 +215,10 @@ class FssNetwork(Pretrained, nn.Module):
     def losses(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """Give the losses of a training step, see `FssModel`."""
         supports = self.see(batch.supports.flatten(0, 1))
-        return self.seen_losses(SeenBatch(self.see(batch.query), batch.truth, supports, batch.masks, batch.classes))
+        weak, strong = (None if x is None else self.see(x.flatten(0, 1)) for x in (batch.weak, batch.strong))
+        return self.seen_losses(SeenBatch(
+            self.see(batch.query), batch.truth, supports, batch.masks, batch.classes, weak=weak, strong=strong
+        ))  # fmt: skip
 
     def seen_losses(self, seen: SeenBatch) -> dict[str, Tensor]:
         """Give the losses of what was seen, see `FssModel`."""
@@ -319,8 +342,14 @@ def _symnet(config: FssConfig, backbone: Backbone) -> FssNetwork:
     return SymNet(config, backbone)
 
 
+def _rifenet(config: FssConfig, backbone: Backbone) -> FssNetwork:
+    from fss_models.rifenet import RiFeNet
+
+    return RiFeNet(config, backbone)
+
+
 FSS_MODELS: dict[str, Callable[[FssConfig, Backbone], Any]] = {
-    "iir": IirFss, "i2r": IirFss, "symnet": _symnet, "matching": Matching,
+    "iir": IirFss, "i2r": IirFss, "symnet": _symnet, "rifenet": _rifenet, "matching": Matching,
 }  # fmt: skip
 """Name in the config -> what builds it; iir and i2r are presets of one decoder."""
 

@@ -29,6 +29,23 @@ def prior_map(f4: Tensor, active: Tensor, core: Tensor, local: Tensor) -> Tensor
     return region_min_max(cosine_map(f4, core), active) + region_min_max(cosine_map(f4, local), ~active)
 
 
+def matched_prior(f4: Tensor, support: Tensor) -> Tensor:
+    """Match each cell with the support cell that it is most like.
+
+    Source: PFENet, P = N(max_j cos(F4(x), F4_s(j) M(j))), N = min-max over the picture.
+
+    Args:
+        f4: (B, C4, h, w).
+        support: masked top level (B, C4, h', w'); cells of zeros are like nothing, with a cosine of 0.
+
+    Returns:
+        (B, h, w) in 0..1.
+    """
+    cells, seen = F.normalize(f4.flatten(2), dim=1), F.normalize(support.flatten(2), dim=1)
+    best = (cells.transpose(1, 2) @ seen).amax(2).unflatten(1, f4.shape[-2:])
+    return region_min_max(best, torch.ones_like(best, dtype=torch.bool))
+
+
 def category_prior(f4: Tensor, cam: Tensor, support: Tensor) -> Tensor:
     """Match a whole picture with one representation of the class that support and query make together.
 

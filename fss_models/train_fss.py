@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
-from fss_models.augment import augment
+from fss_models.augment import augment, jitter
 from fss_models.backbones import Backbone
 from fss_models.data import Labelled
 from fss_models.encoded import shown
 from fss_models.ensemble import Ensemble
-from fss_models.episodes import EpisodeSampler, Subset, without_classes
+from fss_models.episodes import Episode, EpisodeSampler, Subset, without_classes
 from fss_models.evaluate_fss import episode_batch, evaluate_fss
 from fss_models.fss import EpisodeBatch, FssConfig, build_fss_model
 from fss_models.preparation import read_base_learner
 from fss_models.randomness import numpy_rng, seed_of
 from fss_models.trainer import Choice, Place, train_steps
-from pipeline.classes import ClassSplit
+from pipeline.classes import IGNORE, ClassSplit
 from pipeline.config import FssSettings
 from pipeline.errors import InputError
 
@@ -37,12 +39,14 @@ class FssBatches:
         shots: K supports.
         side: of the squares in pixels.
         seed: of every draw.
+        unlabeled: further pictures an episode, see `EpisodeBatch`; their draws change no other.
     """
 
     def __init__(
-        self, data: Labelled, labels: tuple[int, ...], settings: FssSettings, shots: int, side: int, seed: int
+        self, data: Labelled, labels: tuple[int, ...], settings: FssSettings, shots: int, side: int, seed: int,
+        unlabeled: int = 0,
     ) -> None:
-        self.data, self.settings, self.side, self.seed = data, settings, side, seed
+        self.data, self.settings, self.side, self.seed, self.unlabeled = data, settings, side, seed, unlabeled
         self.sampler = EpisodeSampler(
             data.counts, labels, shots=shots, min_pixels=settings.min_pixels, seed=seed_of(seed, "train"),
             first=settings.first,
@@ -60,7 +64,21 @@ class FssBatches:
             ]
             for e in episodes
         ]
-        return episode_batch(items, [e.label for e in episodes])
+        batch = episode_batch(items, [e.label for e in episodes])
+        return replace(batch, **self._views(episodes, number)) if self.unlabeled else batch
+
+    def _views(self, episodes: Sequence[Episode], number: int) -> dict[str, Tensor]:
+        """Give weak and strong views, float (B, U, 3, H, W) each, of pictures whose labels are not looked at."""
+        rng, settings = numpy_rng(self.seed, "unlabeled", number), self.settings
+        weak, strong = [], []
+        for episode in episodes:
+            for place in self.sampler.others(episode, self.unlabeled, rng):
+                picture = self.data[place][0]
+                unknown = np.full(picture.shape[:2], IGNORE, np.uint8)
+                weak.append(augment(picture, unknown, self.side, settings.augment, settings.scale, rng)[0])
+                strong.append(jitter(weak[-1], rng))
+        views = {"weak": weak, "strong": strong}
+        return {name: torch.stack(x).unflatten(0, (len(episodes), -1)) for name, x in views.items()}
 
 
 class FssStep(nn.Module):
@@ -128,8 +146,9 @@ def train_fss(
     score = _score_of(model, split, settings, seed, looked_at, judged)
     choice = Choice(settings.choose_every, score) if score else None
     train_steps(
-        FssStep(model), model, FssBatches(train, labels, settings, config.shots, side, seed), settings.steps,
-        settings.lr, settings, seed=seed, place=place, name="fss", choice=choice,
+        FssStep(model), model, FssBatches(train, labels, settings, config.shots, side, seed, model.unlabeled),
+        settings.steps, settings.lr, settings, seed=seed, place=place, name="fss", choice=choice,
+        apart=(model.apart, settings.apart_lr) if model.apart and settings.apart_lr else None,
     )
     return model.eval()
 

@@ -86,6 +86,7 @@ class _State:
 def train_steps(
     module: nn.Module, model: nn.Module, batches: Callable[[int], Any], steps: int, lr: float,
     settings: LoopSettings, *, seed: int, place: Place, name: str, choice: Choice | None = None,
+    apart: tuple[str, float] | None = None,
 ) -> None:
     """Train for some steps, from the last checkpoint where there is one.
 
@@ -103,13 +104,14 @@ def train_steps(
         place: see `Place`.
         name: of the checkpoint and the log.
         choice: which weights to keep; None keeps the last ones.
+        apart: which weights have a rate of their own, see `Optimiser`.
 
     Raises:
         InputError: the precision or the log that was asked for is not to be had here.
     """
     accelerator = _accelerator(settings.precision, place)
     module.to(accelerator.device)  # before the optimiser takes views of the weights
-    optimiser = Optimiser(model.named_parameters(), lr, plain=("classifier",), kind=settings.optimiser)
+    optimiser = Optimiser(model.named_parameters(), lr, plain=("classifier",), kind=settings.optimiser, apart=apart)
     scaler = accelerator.scaler
     wrapped = accelerator.prepare(module)
     checkpoint = place.folder / f"{name}.ckpt" if place.folder else None

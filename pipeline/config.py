@@ -127,8 +127,8 @@ class NetworkOptions(FinalOptions):
 class ModelSettings(Settings):
     """A segmentation model."""
 
-    name: Literal["iir", "i2r", "symnet", "matching"] = Field(
-        "iir", description="symnet: FSS alone; matching: the reference of FSS, learns nothing"
+    name: Literal["iir", "i2r", "symnet", "rifenet", "matching"] = Field(
+        "iir", description="matching: the reference of FSS, learns nothing"
     )
     backbone: str = Field(
         "picto", description="picto, a transformers classifier (ResNet, RegNet, ConvNeXt, MobileNetV2, ViT, DINOv2) by "
@@ -199,6 +199,10 @@ class FssSettings(LoopSettings):
     steps: int = Field(400, ge=1, description="training steps")
     batch: int = Field(8, ge=1, description="episodes a batch")
     lr: float = Field(1e-2, gt=0, description="peak learning rate")
+    apart_lr: float = Field(
+        0, ge=0, description="constant AdamW rate of the part that a model names, RiFeNet its transformer (published: "
+        "1e-4); 0: as all else"
+    )
     side: Side = Field(0, ge=0, description="side of the squares, pixels, published: 473, 641; 0: as the pictures are")
     stride: Literal[8, 16, 32] = Field(8, description="output stride of the backbone; published: 32, not dilated")
     augment: Literal["mild", "recipe", "photometric", "none"] = Field("mild", description="see fss_models.augment")

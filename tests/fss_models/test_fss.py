@@ -24,6 +24,7 @@ from pipeline.config import FssSettings
 from pipeline.errors import InputError
 
 OPTIONS = {name: {"dim": 8, "blocks": 2} for name in ("iir", "i2r")} | {"symnet": {"dim": 8}}
+OPTIONS["rifenet"] = {"dim": 16, "layers": 2, "heads": 2, "points": 2, "tokens": 9}
 SPLIT = ClassSplit("tiny", 0, ("a", "b", "c", "d"), ("e", "f"), ("a", "b", "c", "d", "e", "f"))
 SETTINGS = FssSettings(steps=4, batch=2, lr=2e-3, choose="none")
 
@@ -159,7 +160,7 @@ def test_contrast_is_prototype_matching(backbone, backbone_folder, base_set, sho
 
 def test_unknown_models_and_options(backbone, backbone_folder, tmp_path):
     """A wrong name, a wrong option and a missing folder are told in one sentence."""
-    with pytest.raises(InputError, match="unknown FSS model 'ii': expected one of iir, i2r, symnet, matching"):
+    with pytest.raises(InputError, match="unknown FSS model 'ii': expected one of iir, i2r, symnet, rifenet, matching"):
         build_fss_model(FssConfig(name="ii", backbone=""), backbone)
     with pytest.raises(InputError, match=r"does not take the options .*widht"):
         build_fss_model(FssConfig(backbone="", options={"widht": 3}), backbone)
