@@ -51,7 +51,7 @@ def train(
     ----------
     model
         iir, i2r, symnet or rifenet; of fss also matching, the reference that learns nothing; that of the config unless
-        given.
+        given. With gfss-* the final learner; the teacher is experiment.teacher.name.
     protocol
         fss, gfss-diam or gfss-capl.
     name
