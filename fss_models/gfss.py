@@ -28,6 +28,10 @@ CELLS = 1 << 16
 """Cells of all pairs of a picture and a class that are decoded at once: 23 pairs at 417 pixels and stride 8, about 1 GB
 of a ResNet-50's levels; all of picto's."""
 
+BYTES = 4 << 30
+"""Bytes of the levels and codes of these pairs, for few-shot parts that keep more than IIR, which reaches them with seven
+shots."""
+
 _IIR = {
     "dim": 64, "blocks": 4, "feature_dropout": 0.1, "train_projection": True, "fine_maps": False, "standardise": True,
     "similarities": True,
@@ -220,7 +224,7 @@ class GfssModel(Pretrained, nn.Module):
         return features, self.fusion(base, novel)
 
     def decode_all(self, levels: Levels, size: tuple[int, int], code: Code | None = None) -> Tensor:
-        """Give the foreground logits (B, N, h, w) of every picture for every novel class, `CELLS` at once.
+        """Give the foreground logits (B, N, h, w) of every picture for every novel class, `CELLS` and `BYTES` at once.
 
         Args:
             levels: of the B pictures, as ``few_shot.see`` gives them.
@@ -233,7 +237,8 @@ class GfssModel(Pretrained, nn.Module):
         pictures = torch.arange(batch, device=some.device).repeat_interleave(novel)
         which = torch.arange(novel, device=some.device).repeat(batch)
         levels = levels._replace(f1=levels.f1[:, :0])  # no few-shot part reads it
-        at_once = max(1, CELLS // levels.f3[0, 0].numel())
+        each = sum(x[0].nbytes for x in (*levels, *code.values()) if x is not None)
+        at_once = max(1, min(CELLS // levels.f3[0, 0].numel(), BYTES // each))
         found = [
             self.few_shot.decode(levels.take(p), {name: x[w] for name, x in code.items()}, size)
             for p, w in zip(pictures.split(at_once), which.split(at_once), strict=True)

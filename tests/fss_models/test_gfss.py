@@ -106,7 +106,9 @@ def test_pairs_are_decoded_in_bounded_parts(model, pictures, monkeypatch):
         whole = model.decode_all(levels, (32, 32))
         monkeypatch.setattr("fss_models.gfss.CELLS", 3 * levels.f3[0, 0].numel())
         parts = model.decode_all(levels, (32, 32))
-    assert shown == [(8, 0), (3, 0), (3, 0), (2, 0)]
+        monkeypatch.setattr("fss_models.gfss.BYTES", 1)
+        model.decode_all(levels, (32, 32))
+    assert shown == [(8, 0), (3, 0), (3, 0), (2, 0), *[(1, 0)] * 8]
     torch.testing.assert_close(parts, whole, atol=1e-5, rtol=1e-4)
 
 
