@@ -29,8 +29,8 @@ CELLS = 1 << 16
 of a ResNet-50's levels; all of picto's."""
 
 BYTES = 4 << 30
-"""Bytes of the levels and codes of these pairs, for few-shot parts that keep more than IIR, which reaches them with seven
-shots."""
+"""Bytes of the levels and codes of these pairs, for few-shot parts that keep more than IIR, which is bounded by these
+from eight shots on."""
 
 _IIR = {
     "dim": 64, "blocks": 4, "feature_dropout": 0.1, "train_projection": True, "fine_maps": False, "standardise": True,
