@@ -36,8 +36,8 @@ class Variant:
         source = changes[0] if changes and "=" not in changes[0] else None
         changes = changes[1:] if source else changes
         if colon and (not (source or changes) or any("=" not in change for change in changes)):
-            raise InputError(f"--vary {text!r}: expected a model's name, 'a name: key=value' or 'a name: preset', such "
-                             "as 'iir', 'iir, short: experiment.fss.steps=50' or 'Sym-Net: picto_symnet'")
+            raise InputError(f"--vary {text!r}: expected a model's name or 'a name: [preset] key=value', such as 'iir' "
+                             "or 'Sym-Net, short: picto_symnet experiment.fss.steps=50'")
         if not colon:
             plain = () if name in ("iir", "i2r") else ("experiment.fss.options={}",)
             changes = (f"experiment.model.name={name}", *plain)
