@@ -104,8 +104,9 @@ def augment(
         return fit(picture, mask, side)
     if kind == "photometric":
         return fit(photometric(picture, rng), mask, side)
-    wanted = KEPT_SHARE * scale[0] ** 2 * (mask == label).sum() if kind == "recipe" else 1
-    best, most = fit(picture, mask, side), 0 if (mask == label).any() else -1
+    area = int((mask == label).sum())
+    wanted = KEPT_SHARE * scale[0] ** 2 * area if kind == "recipe" else min(area, 1)
+    best, most = fit(picture, mask, side), 0 if area else -1
     for _ in range(MOST_TRIES):
         varied = vary(picture, mask, side, MILD, rng) if kind == "mild" else _recipe(picture, mask, side, scale, rng)
         left = int((varied[1] == label).sum())

@@ -21,7 +21,7 @@ def dice(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor
     Returns:
         Mean over the batch, (), in 0..2; 0 where nothing counts.
     """
-    s, t = logits.sigmoid().flatten(2), target.flatten(2)
+    s, t = logits.float().sigmoid().flatten(2), target.float().flatten(2)
     overlap, size = (s * t).sum(2), s.square().sum(2) + t.square().sum(2)
     each = (1 - 2 * overlap / size.clamp(min=LEAST)).sum(1)
     return each.mean() if weight is None else (each * weight).sum() / weight.sum().clamp(min=LEAST)

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from fss_models.augment import augment, fit, photometric, unfit
 from fss_models.backbones import Backbone, Levels
-from fss_models.data import Arrays, Columns
+from fss_models.data import MILD, Arrays, Columns, vary
 from fss_models.encoded import Encoded
 from fss_models.episodes import EpisodeSampler, Subset, without_classes
 from fss_models.evaluate_fss import evaluate_fss, fitted_batch
@@ -231,12 +231,16 @@ def test_recipe_moves_masks_with_pictures(size):
     assert (outside > 6000) == (min(size) < 64)
 
 
-def test_recipe_varies_pictures_without_the_class():
+def test_pictures_without_the_class_are_varied():
     """A picture that does not show the class is varied all the same, once."""
     rng = np.random.default_rng(0)
     picture, labels = rng.integers(0, 255, (32, 32, 3)).astype(np.uint8), np.zeros((32, 32), np.uint8)
     varied, _ = augment(picture, labels, 32, "recipe", (0.5, 2.0), numpy_rng(0), 7)
     assert not torch.equal(varied, fit(picture, labels, 32)[0])
+    drawn, once = numpy_rng(1), numpy_rng(1)
+    mild = augment(picture, labels, 32, "mild", (1, 1), drawn, 7)[0]
+    assert torch.equal(mild, vary(picture, labels, 32, MILD, once)[0])
+    assert drawn.random() == once.random()  # no second try
 
 
 def test_photometric_changes_only_the_look():

@@ -372,6 +372,17 @@ def test_a_resumed_training_gives_the_same_weights(backbone, base_set, tmp_path,
     assert all(torch.equal(x, expected[name]) for name, x in trainable_state(again).items())
 
 
+def test_half_precision(backbone, base_set):
+    """Trained in bf16 the weights are finite, and others than in single precision."""
+    config = FssConfig(name="rifenet", backbone=backbone.source, precision="float32", options=OPTIONS)
+    plain, half = (
+        trainable_state(train_fss(base_set, SPLIT, config, SETTINGS.model_copy(update=more), backbone=backbone))
+        for more in ({"optimiser": "sgd"}, {"optimiser": "sgd", "precision": "bf16"})
+    )
+    assert all(x.isfinite().all() for x in half.values())
+    assert any(not torch.equal(x, plain[name]) for name, x in half.items())
+
+
 def test_the_transformer_has_a_rate_of_its_own(backbone, base_set):
     """It alone has AdamW's constant rate, whatever the schedule does to the others; its state is kept too."""
     model = build(backbone)
