@@ -9,7 +9,7 @@ from fss_models.augment import augment
 from fss_models.calibrate import fit_on_held_out
 from fss_models.data import Arrays
 from fss_models.evaluate import evaluate_gfss, prototype_matching
-from fss_models.gfss import GfssModel
+from fss_models.gfss import GfssConfig, GfssModel
 from fss_models.train import label_supports, train_final, train_teacher
 from fss_models.trainer import Place
 from pipeline.classes import ClassSplit
@@ -160,3 +160,32 @@ def test_scores_have_the_agreed_keys(backbone, backbone_folder, tiny_config, sup
         assert {"base_miou", "novel_miou", "mean_miou", "harmonic_miou", "per_class"} <= scores.keys()
         assert list(scores["per_class"]) == list(split.names)
         assert 0 <= scores["harmonic_miou"] <= 1
+
+
+def test_any_few_shot_part_is_trained(plain, base_set, supports, synthetic_set, backbone, backbone_folder, tmp_path):
+    """A model that is no IIR goes from base pictures to a saved final model; its weights move in every phase."""
+    config = GfssConfig(name=plain, backbone=str(backbone_folder), base=4, base_dim=16, precision="float32")
+    names, told = ("background", *"abcd", "novel 0", "novel 1"), []
+    place = Place(progress=lambda step, total, losses: told.append(losses.get("decoder")))
+    teacher = train_teacher(
+        base_set, supports, config, SETTINGS, seed=1, backbone=backbone, names=names, place=place
+    )
+    final = train_final(teacher, base_set, supports, synthetic_set, SETTINGS, seed=1)
+    assert [value is not None for value in told] == [True, False, True, False, True]
+    fresh = GfssModel(config, backbone)
+    for name in ("few_shot.project.weight", "few_shot.word"):
+        weights = [dict(model.named_parameters())[name] for model in (fresh, teacher, final)]
+        assert not torch.equal(weights[0], weights[1])
+        assert not torch.equal(weights[1], weights[2])
+    assert final.few_shot.names == names
+    final.save(tmp_path)
+    pictures = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(GfssModel.load(tmp_path, backbone)(pictures), final(pictures))
+
+
+def test_what_learns_nothing_is_no_few_shot_part(base_set, supports, backbone, backbone_folder):
+    """Prototype matching is refused in a sentence when it is to be trained."""
+    config = GfssConfig(name="matching", backbone=str(backbone_folder), base=4, base_dim=16, precision="float32")
+    with pytest.raises(InputError, match="nothing to train"):
+        train_teacher(base_set, supports, config, SETTINGS, backbone=backbone)
