@@ -64,7 +64,7 @@ def _trained_teacher(config: Config, data: DataSets, place: Place, *, adapt: boo
     backbone = wiring.backbone_path(experiment.teacher.backbone)
     network = GfssConfig(
         name=experiment.teacher.name, backbone=backbone, base=len(split_of(config).base), shots=experiment.shots,
-        seed=experiment.seed, **experiment.teacher.options.model_dump(exclude_none=True),
+        seed=experiment.seed, **wiring.teacher_options(config),
     )  # fmt: skip
     return train_teacher(
         base_pictures(config, data), read_supports(config), network, experiment.train, seed=experiment.seed,

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from rich.console import Console
 
+from flows import wiring
 from flows.data import (
     check_data,
     check_maps,
@@ -25,7 +26,7 @@ from flows.plan import Plan, make_plan
 from flows.progress import Board, set_reporter
 from flows.runs import write_run
 from flows.server import Server, set_prefect_env
-from flows.steps import CHAIN
+from flows.steps import CHAIN, start_of
 from flows.turns import WhileRunning, take_turn
 from flows.weights import resolve
 from flows.workers import Workers, count_workers
@@ -137,8 +138,9 @@ def check_inputs(config: Config) -> None:
                 f"experiment.{key}.name: prototype matching learns nothing and is for --protocol fss: choose another "
                 "model"
             )
-    resolve(experiment.teacher.backbone, "backbone")
-    resolve(experiment.model.backbone, "backbone")
+    for one in (config, start_of(config)):
+        resolve(one.experiment.teacher.backbone, "backbone")
+        wiring.teacher_options(one)
     if experiment.generate.enabled:
         resolve(experiment.generate.model, "generator")
         if experiment.refine.enabled:

@@ -19,7 +19,7 @@ from flows.data import (
     supports_content,
     words_id,
 )
-from flows.weights import text_of, weights_id
+from flows.weights import gfss_text_of, text_of, weights_id
 from pipeline.classes import DATASETS
 from pipeline.config import (
     Config,
@@ -114,9 +114,11 @@ def teacher_step(config: Config, data: DataSets) -> Step:
         train["support_pixels"] = protocol_of(config).support_pixels
     if experiment.teacher.name not in KIN:
         train["names"] = hash_json(split_of(config).names)
+    text = gfss_text_of(config)
+    inputs = {**_real(config, data), **({"text": weights_id(text, "text")} if text else {})}
     return Step("teacher", experiment.teacher.name, {
         "version": TEACHER_VERSION, "settings": {**_network(experiment.teacher), **train}, "seed": experiment.seed,
-        "weights": weights_id(experiment.teacher.backbone, "backbone"), "inputs": _real(config, data),
+        "weights": weights_id(experiment.teacher.backbone, "backbone"), "inputs": inputs,
     })  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from pipeline.config import Config
+from pipeline.config import Config, ModelOptions
 from pipeline.errors import InputError
 from pipeline.hashing import hash_files, hash_json, list_files
 
@@ -74,12 +74,26 @@ def text_of(config: Config) -> str | None:
         InputError: none is named, and the data set has none of its own.
     """
     experiment = config.experiment
-    if experiment.model.name != "symnet":
+    return _text(config, experiment.model.name, experiment.fss.options, "fss.options")
+
+
+def gfss_text_of(config: Config) -> str | None:
+    """Give the same of the few-shot part of the teacher, a GFSS model.
+
+    Raises:
+        InputError: none is named, and the data set has none of its own.
+    """
+    teacher = config.experiment.teacher
+    return _text(config, teacher.name, teacher.options.few_shot, "{teacher,model}.options.few_shot")
+
+
+def _text(config: Config, name: str, options: ModelOptions, key: str) -> str | None:
+    if name != "symnet":
         return None
-    named = experiment.fss.options.model_dump().get("text")
-    if named is None and experiment.dataset != "picto":
+    named = options.model_dump().get("text")
+    if named is None and config.experiment.dataset != "picto":
         raise InputError(
-            "symnet reads the names of the classes: set experiment.fss.options.text to the folder or hub name of a "
+            f"symnet reads the names of the classes: set experiment.{key}.text to the folder or hub name of a "
             "CLIP text encoder (such as openai/clip-vit-base-patch32) or to a file of word vectors; none does without"
         )
     return str(named or "picto")

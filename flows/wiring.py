@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.data import read_supports, store_of, vocabulary_of
-from flows.weights import NO_TEXT, resolve, text_of
+from flows.weights import NO_TEXT, gfss_text_of, resolve, text_of
 from pipeline.annotate import look_twice
 from pipeline.config import Config
 from pipeline.errors import InputError
@@ -106,11 +106,24 @@ def fss_options(config: Config) -> dict[str, Any]:
     Raises:
         InputError: the model reads class names, and there is nothing to read them by.
     """
-    options = config.experiment.fss.options.model_dump()
-    if name := text_of(config):
-        place = resolve(name, "text")
-        options["text"] = place if name == NO_TEXT else _folder(place)
-    return options
+    return {**config.experiment.fss.options.model_dump(), **_placed(text_of(config))}
+
+
+def teacher_options(config: Config) -> dict[str, Any]:
+    """Give the options of the teacher's network, with places for names.
+
+    Raises:
+        InputError: its few-shot part reads class names, and there is nothing to read them by.
+    """
+    options = config.experiment.teacher.options.model_dump(exclude_none=True)
+    return {**options, "few_shot": {**options["few_shot"], **_placed(gfss_text_of(config))}}
+
+
+def _placed(text: str | None) -> dict[str, str]:
+    if text is None:
+        return {}
+    place = resolve(text, "text")
+    return {"text": place if text == NO_TEXT else _folder(place)}
 
 
 def _generator_of(config: Config) -> DiffusionGenerator:

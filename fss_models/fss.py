@@ -71,6 +71,8 @@ class SeenBatch:
         of: the place among the E classes of the one that each query is asked for, int (P,); None: its own, P = E.
         query_weight: of each query in the loss, float (P,); None: all count the same.
         support_weight: of each class's supports in the loss, float (E,); None: all count the same.
+        weak: levels of unlabeled pictures (P * U), see `EpisodeBatch`; None in GFSS.
+        strong: those of the same in other colours.
     """
 
     query: Levels
@@ -81,6 +83,8 @@ class SeenBatch:
     of: Tensor | None = None
     query_weight: Tensor | None = None
     support_weight: Tensor | None = None
+    weak: Levels | None = None
+    strong: Levels | None = None
 
     def asked(self, each: Tensor) -> Tensor:
         """Give what belongs to the E classes, (E, ...), for the class that each query is asked for, (P, ...)."""
@@ -183,7 +187,7 @@ class FssNetwork(Pretrained, nn.Module):
 
     @property
     def unlabeled(self) -> int:
-        """Unlabeled pictures that an episode of training is to bring, see `EpisodeBatch`."""
+        """Unlabeled pictures that an episode of training is to bring, see `EpisodeBatch`; GFSS brings none."""
         return 0
 
     def name_classes(self, names: Sequence[str]) -> None:
@@ -211,7 +215,10 @@ class FssNetwork(Pretrained, nn.Module):
     def losses(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """Give the losses of a training step, see `FssModel`."""
         supports = self.see(batch.supports.flatten(0, 1))
-        return self.seen_losses(SeenBatch(self.see(batch.query), batch.truth, supports, batch.masks, batch.classes))
+        weak, strong = (None if x is None else self.see(x.flatten(0, 1)) for x in (batch.weak, batch.strong))
+        return self.seen_losses(SeenBatch(
+            self.see(batch.query), batch.truth, supports, batch.masks, batch.classes, weak=weak, strong=strong
+        ))  # fmt: skip
 
     def seen_losses(self, seen: SeenBatch) -> dict[str, Tensor]:
         """Give the losses of what was seen, see `FssModel`."""

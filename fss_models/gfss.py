@@ -36,7 +36,11 @@ _IIR = {
     "dim": 64, "blocks": 4, "feature_dropout": 0.1, "train_projection": True, "fine_maps": False, "standardise": True,
     "similarities": True,
 }  # fmt: skip
-IN_GFSS: dict[str, Mapping[str, Any]] = {"iir": _IIR, "i2r": _IIR}
+IN_GFSS: dict[str, Mapping[str, Any]] = {
+    "iir": _IIR, "i2r": _IIR,
+    "symnet": {"dim": 64, "feature_dropout": 0.1, "standardise": True, "similarities": True},
+    "rifenet": {"dim": 64, "heads": 4, "tokens": 32, "feature_dropout": 0.1, "unlabeled": 0},
+}  # fmt: skip
 """Name -> options that differ from those of FSS unless they are set: widths suit picto; as most classes are absent from
 a picture, plain similarities can say so. IIR uses 6 blocks on 900 tokens, and drops 0.5 in far longer training."""
 

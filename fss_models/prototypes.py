@@ -91,7 +91,9 @@ def distance(a: Tensor, b: Tensor) -> Tensor:
     return (F.normalize(a, dim=1) - F.normalize(b, dim=1)).norm(dim=1)
 
 
-def support_triplet(anchor: Tensor, f: Tensor, thing: Tensor, rest: Tensor, margin: float) -> Tensor:
+def support_triplet(
+    anchor: Tensor, f: Tensor, thing: Tensor, rest: Tensor, margin: float, weight: Tensor | None = None
+) -> Tensor:
     """Hinge loss: the farthest cell on the class is to be nearer to the prototype than the mean of the rest.
 
     Source: Sym-Net (systems.md 6.7); mean over the supports that show both.
@@ -102,6 +104,7 @@ def support_triplet(anchor: Tensor, f: Tensor, thing: Tensor, rest: Tensor, marg
         thing: cells on the class, bool (B, h, w).
         rest: cells known to be beside it, bool (B, h, w).
         margin: of the hinge.
+        weight: of each support, (B,); all count the same unless given.
     """
     cells = F.normalize(f, dim=1)
     both = thing.flatten(1).any(1) & rest.flatten(1).any(1)
@@ -109,17 +112,18 @@ def support_triplet(anchor: Tensor, f: Tensor, thing: Tensor, rest: Tensor, marg
     apart = (F.normalize(anchor, dim=1)[..., None, None] - cells).square().sum(1)
     hardest = apart.masked_fill(~thing, 0).flatten(1).amax(1).clamp(min=1e-12).sqrt()
     negative = distance(anchor, masked_average(cells, rest))
-    return _hinge(hardest, negative, margin, both)
+    return _hinge(hardest, negative, margin, both if weight is None else both * weight)
 
 
-def query_triplet(anchor: Tensor, regions: Regions, margin: float) -> Tensor:
-    """Hinge loss: what is in doubt is to be nearer to the prototype (B, d) than the rest. Source: Sym-Net."""
-    return _hinge(
-        distance(anchor, regions.doubt), distance(anchor, regions.rest), margin,
-        torch.ones(len(anchor), dtype=torch.bool, device=anchor.device),
-    )
+def query_triplet(anchor: Tensor, regions: Regions, margin: float, weight: Tensor | None = None) -> Tensor:
+    """Hinge loss: what is in doubt is to be nearer to the prototype (B, d) than the rest, queries weighed by (B,).
+
+    Source: Sym-Net (systems.md 6.7).
+    """
+    counts = anchor.new_ones(len(anchor)) if weight is None else weight
+    return _hinge(distance(anchor, regions.doubt), distance(anchor, regions.rest), margin, counts)
 
 
 def _hinge(positive: Tensor, negative: Tensor, margin: float, counts: Tensor) -> Tensor:
     loss = (margin + positive - negative).clamp(min=0) * counts
-    return loss.sum() / counts.sum().clamp(min=1)
+    return loss.sum() / counts.sum().clamp(min=1e-7)

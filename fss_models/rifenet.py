@@ -19,10 +19,9 @@ from fss_models.backbones import Backbone, Levels
 from fss_models.convolutions import Residual, head, mixed, projection
 from fss_models.cycle_transformer import CycleTransformer
 from fss_models.dice import dice, two_channels
-from fss_models.fss import Code, EpisodeBatch, FssConfig, FssNetwork
+from fss_models.fss import Code, FssConfig, FssNetwork, SeenBatch
 from fss_models.layers import masked_average, resize, resize_labels
 from fss_models.priors import matched_prior
-from fss_models.randomness import seeded
 
 CELLS = 4
 """The local prototype has so many cells a side: 15 x 15 tokens each at 473 pixels and stride 8."""
@@ -122,19 +121,18 @@ class RiFeNet(FssNetwork):
         super().__init__(config, backbone)
         c = self.settings = RiFeNetConfig(**config.options)
         low, mid, _ = backbone.channels[1:]
-        with seeded(config.seed, "initial weights"):
-            self.project_query = projection(low + mid, c.dim, c.feature_dropout)
-            self.project_support = projection(low + mid, c.dim, c.feature_dropout)
-            self.local: PooledPrototype | AttentionPrototype | None = None
-            if c.local != "none":
-                kind = PooledPrototype if c.local == "pooled" else AttentionPrototype
-                self.local = kind(low, c.dim, c.feature_dropout)
-            self.merge_query = mixed(2 * c.dim + (self.local.size if self.local else 0) + 1, c.dim)
-            self.merge_support = mixed(2 * c.dim, c.dim)
-            self.transformer = CycleTransformer(c.dim, c.layers, c.heads, c.points, c.tokens, c.dropout)
-            self.merge_decoded = nn.Sequential(mixed(c.dim, c.dim), Residual(c.dim))
-            self.head = head(c.dim, dropout=c.dropout)
-            self.reverse = Reverse(c.dim, c.dropout)
+        self.project_query = projection(low + mid, c.dim, c.feature_dropout)
+        self.project_support = projection(low + mid, c.dim, c.feature_dropout)
+        self.local: PooledPrototype | AttentionPrototype | None = None
+        if c.local != "none":
+            kind = PooledPrototype if c.local == "pooled" else AttentionPrototype
+            self.local = kind(low, c.dim, c.feature_dropout)
+        self.merge_query = mixed(2 * c.dim + (self.local.size if self.local else 0) + 1, c.dim)
+        self.merge_support = mixed(2 * c.dim, c.dim)
+        self.transformer = CycleTransformer(c.dim, c.layers, c.heads, c.points, c.tokens, c.dropout)
+        self.merge_decoded = nn.Sequential(mixed(c.dim, c.dim), Residual(c.dim))
+        self.head = head(c.dim, dropout=c.dropout)
+        self.reverse = Reverse(c.dim, c.dropout)
 
     @property
     def unlabeled(self) -> int:
@@ -155,41 +153,45 @@ class RiFeNet(FssNetwork):
         f, prior, local = self._look(query, code)
         return foreground(self.head(self._decoded(f, prior, local, code)))
 
-    def losses(self, batch: EpisodeBatch) -> dict[str, Tensor]:
-        """Give the Dice losses of the query, of the supports from the query, and of unlabeled pictures."""
-        shots = batch.masks.shape[1]
-        code = self.encode(
-            self.see(batch.supports.flatten(0, 1)), batch.masks.flatten(0, 1), batch.classes.repeat_interleave(shots)
-        )
-        code = {name: x.unflatten(0, (-1, shots)) for name, x in code.items()}
-        f, prior, local = self._look(self.see(batch.query), code)
+    def seen_losses(self, seen: SeenBatch) -> dict[str, Tensor]:
+        """Give the Dice losses of the query, of the supports from it, and of unlabeled pictures where there are any.
+
+        A query that does not show the class, as in GFSS, says nothing of the supports.
+        """
+        shots = seen.masks.shape[1]
+        own = self.encode(seen.supports, seen.masks.flatten(0, 1), seen.classes.repeat_interleave(shots))
+        code = {name: seen.asked(x.unflatten(0, (-1, shots))) for name, x in own.items()}
+        f, prior, local = self._look(seen.query, code)
         decoded = self._decoded(f, prior, local, code)
-        found = resize(self.head(decoded), batch.truth.shape[-2:])
-        back = resize(self.reverse(decoded, f, batch.truth, code["f"]), batch.masks.shape[-2:])
+        masks, shows = seen.asked(seen.masks), (seen.truth == 1).flatten(1).any(1).float()
+        if seen.query_weight is not None and seen.support_weight is not None:  # the lesser, since it needs both masks
+            shows = shows * torch.minimum(seen.query_weight, seen.asked(seen.support_weight))
+        found = resize(self.head(decoded), seen.truth.shape[-2:])
+        back = resize(self.reverse(decoded, f, seen.truth, code["f"]), masks.shape[-2:])
         told = {
-            "main": dice(found, two_channels(batch.truth)),
-            "aux": dice(back, two_channels(batch.masks.flatten(0, 1))),
+            "main": dice(found, two_channels(seen.truth), seen.query_weight),
+            "aux": dice(back, two_channels(masks.flatten(0, 1)), shows.repeat_interleave(shots)),
         }
-        if batch.weak is not None and batch.strong is not None:
-            told["unlabeled"] = self.consistency(batch.weak, batch.strong, code, local)
+        if seen.weak is not None and seen.strong is not None:
+            told["unlabeled"] = self.consistency(seen.weak, seen.strong, code, local)
         weights = {"main": 1.0, "aux": 1.0, "unlabeled": self.settings.beta}
         return {"loss": torch.stack([weights[name] * x for name, x in told.items()]).sum(), **told}
 
-    def consistency(self, weak: Tensor, strong: Tensor, code: Code, local: Tensor | None) -> Tensor:
+    def consistency(self, weak: Levels, strong: Levels, code: Code, local: Tensor | None) -> Tensor:
         """Give the loss by which a strong view is to be labelled as the weak view of the same picture.
 
         Args:
-            weak: pictures float (B, U, 3, H, W) in 0..1.
-            strong: the same in other colours.
-            code: of the episodes' supports.
+            weak: levels of B * U pictures.
+            strong: those of the same in other colours.
+            code: of the episodes' supports, (B, S, ...) each.
             local: the queries' local prototypes (B, n), which guide this branch.
         """
-        each = weak.shape[1]
+        each = len(weak.f3) // len(code["f"])
         code = {name: x.repeat_interleave(each, 0) for name, x in code.items()}
         local = None if local is None else local.repeat_interleave(each, 0)
 
-        def logits(views: Tensor) -> Tensor:
-            f, prior, _ = self._look(self.see(views.flatten(0, 1)), code, guided=True)
+        def logits(views: Levels) -> Tensor:
+            f, prior, _ = self._look(views, code, guided=True)
             return self.head(self._decoded(f, prior, local, code))
 
         with torch.no_grad():

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from fss_models.backbones import Backbone, Levels
 from fss_models.convolutions import projection
 from fss_models.ensemble import Ensemble, ShotWeights
-from fss_models.fss import Code, EpisodeBatch, FssConfig, FssNetwork
+from fss_models.fss import Code, FssConfig, FssNetwork, SeenBatch
 from fss_models.hypercorrelation import WIDE, HyperCorrelation, likeness_maps
 from fss_models.iir import MATCH
 from fss_models.layers import foreground_cross_entropy, gram_distances, masked_average, resize, resize_labels
@@ -33,7 +33,6 @@ from fss_models.prototypes import (
     region_prototypes,
     support_triplet,
 )
-from fss_models.randomness import seeded
 from fss_models.symnet_decoder import FourScales
 from fss_models.words import NONE, Words
 from pipeline.errors import InputError
@@ -105,23 +104,22 @@ class SymNet(FssNetwork):
         if not all(backbone.blocks):
             raise InputError("Sym-Net compares the blocks of a backbone, and this one has none that are known")
         mid, high, dim = backbone.channels[1] + backbone.channels[2], backbone.channels[3], own.dim
-        with seeded(config.seed, "initial weights"):
-            self.words = Words(own.text, own.text_dim)
-            if own.standardise:
-                self.standardise = nn.BatchNorm2d(mid, affine=False)
-                self.standardise_high = nn.BatchNorm2d(high, affine=False)
-            self.project_query = projection(mid, dim, own.feature_dropout)
-            self.project_support = projection(mid, dim, own.feature_dropout)
-            self.align = PrototypeAlignment(self.words.dim, dim, own.dropout)
-            self.correlate = HyperCorrelation([len(level) for level in backbone.blocks])
-            self.decoder = FourScales(dim, WIDE + 1 + 2 * own.similarities)
-            self.mix_shots = ShotWeights(own.shots)
-            if own.similarities:
-                self.match = nn.Conv2d(2, 1, 1)
-                nn.init.constant_(self.match.weight, MATCH)
-                nn.init.constant_(self.match.bias, -MATCH)
-            if own.base:
-                self.ensemble = Ensemble(high, own.base, own.base_dim)
+        self.words = Words(own.text, own.text_dim)
+        if own.standardise:
+            self.standardise = nn.BatchNorm2d(mid, affine=False)
+            self.standardise_high = nn.BatchNorm2d(high, affine=False)
+        self.project_query = projection(mid, dim, own.feature_dropout)
+        self.project_support = projection(mid, dim, own.feature_dropout)
+        self.align = PrototypeAlignment(self.words.dim, dim, own.dropout)
+        self.correlate = HyperCorrelation([len(level) for level in backbone.blocks])
+        self.decoder = FourScales(dim, WIDE + 1 + 2 * own.similarities)
+        self.mix_shots = ShotWeights(own.shots)
+        if own.similarities:
+            self.match = nn.Conv2d(2, 1, 1)
+            nn.init.constant_(self.match.weight, MATCH)
+            nn.init.constant_(self.match.bias, -MATCH)
+        if own.base:
+            self.ensemble = Ensemble(high, own.base, own.base_dim)
         self.config = self.config.model_copy(update={"options": {**config.options, "text_dim": self.words.dim}})
 
     def name_classes(self, names: Sequence[str]) -> None:
@@ -144,24 +142,27 @@ class SymNet(FssNetwork):
         """Give foreground logits, see `FssModel`."""
         return self._decode(query, code).final
 
-    def losses(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+    def seen_losses(self, seen: SeenBatch) -> dict[str, Tensor]:
         """Give Sym-Net's losses, all of weight 1 (systems.md 6.7), see `FssModel`.
 
-        That of the base learner is left out: it is frozen, so nothing would follow from it.
+        That of the base learner is left out: it is frozen, so nothing would follow from it. A query that does not show
+        the class, as in GFSS, has no prototype that its triplet could teach.
         """
-        shots = batch.masks.shape[1]
-        of_each = batch.classes.repeat_interleave(shots)
-        shown = self._show(self.see(batch.supports.flatten(0, 1)), batch.masks.flatten(0, 1), of_each)
-        code = {name: x.unflatten(0, (-1, shots)) for name, x in shown.code.items()}
-        out = self._decode(self.see(batch.query), code, batch.classes if self.training else None)
-        truth, margin = batch.truth[:, None], self.settings.margin
+        shots = seen.masks.shape[1]
+        shown = self._show(seen.supports, seen.masks.flatten(0, 1), seen.classes.repeat_interleave(shots))
+        code = {name: seen.asked(x.unflatten(0, (-1, shots))) for name, x in shown.code.items()}
+        out = self._decode(seen.query, code, seen.asked(seen.classes) if self.training else None)
+        truth, margin = seen.truth[:, None], self.settings.margin
 
         def entropy(logits: Tensor) -> Tensor:
-            return foreground_cross_entropy(logits[:, None], truth)
+            return foreground_cross_entropy(logits[:, None], truth, seen.query_weight)
 
-        triplet = support_triplet(shown.code["aligned"], shown.features, shown.thing, shown.rest, margin)
+        weight = None if seen.support_weight is None else seen.support_weight.repeat_interleave(shots)
+        triplet = support_triplet(shown.code["aligned"], shown.features, shown.thing, shown.rest, margin, weight)
         if out.prototype is not None and out.regions is not None:
-            triplet = triplet + query_triplet(out.prototype, out.regions, margin)
+            shows = (seen.truth == 1).flatten(1).any(1)
+            shows = shows if seen.query_weight is None else shows * seen.query_weight
+            triplet = triplet + query_triplet(out.prototype, out.regions, margin, shows)
         final, meta = entropy(out.final), entropy(out.logits)
         inner = torch.stack([entropy(logits) for logits in out.inner]).mean()
         return {"loss": final + meta + inner + triplet, "final": final, "inner": inner, "triplet": triplet}

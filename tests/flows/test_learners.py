@@ -4,6 +4,8 @@ import pytest
 
 from flows.settings import load_config
 from flows.steps import _network, start_of
+from flows.weights import gfss_text_of
+from flows.wiring import teacher_options
 from pipeline.errors import InputError
 
 
@@ -58,3 +60,20 @@ def test_bad_options_are_told(override, sentence):
     with pytest.raises(InputError) as told:
         load_config(None, [override])
     assert sentence in str(told.value)
+
+
+def test_names_are_read_by_what_the_few_shot_part_names():
+    """On picto by its own encoder; elsewhere it must be named; models that read no names have none."""
+    config = start_of(load_config(None, ["experiment.model.name=symnet"]))
+    assert teacher_options(config)["few_shot"]["text"].endswith("generator")
+    other = "experiment.model.options.few_shot.text=none"
+    assert gfss_text_of(start_of(load_config(None, ["experiment.model.name=symnet", other]))) == "none"
+    assert gfss_text_of(load_config()) is None
+    with pytest.raises(InputError, match=r"set experiment\.\{teacher,model\}\.options\.few_shot\.text"):
+        teacher_options(start_of(load_config("pascal_sd35", ["experiment.model.name=symnet"])))
+
+
+def test_another_family_takes_the_base_learners_width_alone():
+    """IIR's widths are no options of other models; theirs are in few_shot."""
+    found = start("model.name=rifenet", "model.options.few_shot.dim=32", preset="pascal_sd35")
+    assert found.options.model_dump(exclude_none=True) == {"base_dim": 512, "few_shot": {"dim": 32}}

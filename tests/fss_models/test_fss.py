@@ -23,7 +23,7 @@ from pipeline.classes import ClassSplit
 from pipeline.config import FssSettings
 from pipeline.errors import InputError
 
-OPTIONS: dict[str, dict] = {name: {"dim": 8, "blocks": 2} for name in ("iir", "i2r")} | {"symnet": {"dim": 8}}
+OPTIONS = {name: {"dim": 8, "blocks": 2} for name in ("iir", "i2r")} | {"symnet": {"dim": 8}}
 OPTIONS["rifenet"] = {"dim": 16, "layers": 2, "heads": 2, "points": 2, "tokens": 9}
 SPLIT = ClassSplit("tiny", 0, ("a", "b", "c", "d"), ("e", "f"), ("a", "b", "c", "d", "e", "f"))
 SETTINGS = FssSettings(steps=4, batch=2, lr=2e-3, choose="none")

@@ -74,7 +74,8 @@ def test_unlabeled_loss_does_not_teach_the_weak_view(backbone, base_set):
     code = {k: x.unflatten(0, (2, 1)) for k, x in model.encode(
         model.see(batch.supports[:, 0]), batch.masks[:, 0], batch.classes).items()}  # fmt: skip
     local = model._look(model.see(batch.query), code)[2]
-    loss = model.consistency(batch.weak, batch.strong, code, local)
+    views = [model.see(x.flatten(0, 1)) for x in (batch.weak, batch.strong)]
+    loss = model.consistency(*views, code, local)
     weak, strong = seen
     assert not weak.requires_grad
     torch.testing.assert_close(loss, dice(strong, weak.sigmoid()))
