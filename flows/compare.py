@@ -12,6 +12,7 @@ from rich.console import Console
 
 from flows.fss import trained_and_scored
 from flows.settings import load_config
+from flows.steps import KIN
 from pipeline.config import Config
 from pipeline.errors import InputError
 
@@ -39,9 +40,15 @@ class Variant:
             raise InputError(f"--vary {text!r}: expected a model's name or 'a name: [preset] key=value', such as 'iir' "
                              "or 'Sym-Net, short: picto_symnet experiment.fss.steps=50'")
         if not colon:
-            plain = () if name in ("iir", "i2r") else ("experiment.fss.options={}",)
-            changes = (f"experiment.model.name={name}", *plain)
+            changes = (f"experiment.model.name={name}",)
         return cls(name.strip(), changes, source)
+
+    def changes(self, model: str) -> tuple[str, ...]:
+        """Give what it changes in a config of a model, whose options go with the models that share them."""
+        bare = self.overrides == (f"experiment.model.name={self.name}",)
+        if not bare or self.name == model or {self.name, model} <= KIN:
+            return self.overrides
+        return (*self.overrides, "experiment.fss.options={}")
 
 
 def compare_fss(
@@ -69,10 +76,11 @@ def compare_fss(
         InputError: something that the user can mend; told before the first training where it can be.
     """
     configs: dict[tuple[Variant, int, int], Config] = {}
+    model = load_config(source, overrides).experiment.model.name
     for variant in variants:
         for fold in folds:
             for seed in seeds:
-                own = [*overrides, *variant.overrides, f"experiment.fold={fold}", f"experiment.seed={seed}"]
+                own = [*overrides, *variant.changes(model), f"experiment.fold={fold}", f"experiment.seed={seed}"]
                 own.append("experiment.generate.enabled=false")
                 configs[variant, fold, seed] = config = load_config(variant.source or source, own)
                 if config.experiment.model.name == "matching":
