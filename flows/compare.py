@@ -19,6 +19,7 @@ from flows.run import compute
 from flows.runs import scores_of
 from flows.server import Server, set_prefect_env
 from flows.settings import load_config
+from flows.steps import KIN
 from pipeline.config import Config
 from pipeline.errors import InputError
 
@@ -46,9 +47,15 @@ class Variant:
             raise InputError(f"--vary {text!r}: expected a model's name or 'a name: [preset] key=value', such as 'iir' "
                              "or 'Sym-Net, short: picto_symnet experiment.fss.steps=50'")
         if not colon:
-            plain = () if name in ("iir", "i2r") else ("experiment.fss.options={}",)
-            changes = (f"experiment.model.name={name}", *plain)
+            changes = (f"experiment.model.name={name}",)
         return cls(name.strip(), changes, source)
+
+    def changes(self, model: str) -> tuple[str, ...]:
+        """Give what it changes in a config of a model, whose options go with the models that share them."""
+        bare = self.overrides == (f"experiment.model.name={self.name}",)
+        if not bare or self.name == model or {self.name, model} <= KIN:
+            return self.overrides
+        return (*self.overrides, "experiment.fss.options={}")
 
 
 @dataclass(frozen=True)
@@ -93,12 +100,13 @@ def compare_models(
     fss = grid.protocol == "fss"
     shots = (None,) if fss else tuple(grid.shots)
     common = [*overrides, "experiment.generate.enabled=false" if fss else f"experiment.protocol={grid.protocol}"]
+    model = load_config(source, overrides).experiment.model.name
     configs: dict[tuple[Variant, int, int, int | None], Config] = {}
     for variant in variants:
         for fold in grid.folds:
             for seed in grid.seeds:
                 for k in shots:
-                    changes = [*common, *variant.overrides, f"experiment.fold={fold}", f"experiment.seed={seed}"]
+                    changes = [*common, *variant.changes(model), f"experiment.fold={fold}", f"experiment.seed={seed}"]
                     changes += [f"experiment.shots={k}"] if k else []
                     configs[variant, fold, seed, k] = config = load_config(variant.source or source, changes)
                 if fss and config.experiment.model.name == "matching":

@@ -106,10 +106,3 @@ def test_published_preset():
     small, budget = (load_config(name).experiment.fss for name in ("picto_symnet", "picto_fss"))
     same = {"options"}
     assert small.model_dump(exclude=same) == budget.model_dump(exclude=same)
-
-
-def test_a_preset_goes_with_its_protocol(call, output):
-    """Sym-Net is no GFSS network: said before any work."""
-    code, _, complaint = call("train", "picto_symnet", "--output", output)
-    assert code == 2
-    assert "unknown model 'symnet'" in complaint
