@@ -129,7 +129,7 @@ def test_the_base_learner_sees_what_it_was_trained_on(backbone_folder, batches, 
     model.decoder.ensemble.base_learner.register_forward_hook(lambda module, given, _: seen.append(given[0]))
     pictures, labels = batches(0)
     masks = (labels > 0).to(torch.uint8)
-    model.eval()(pictures[:2], pictures[2:, None], masks[2:, None])
+    model.eval()(pictures[:2], pictures[2:, None], masks[2:, None], torch.ones(2, dtype=torch.long))
     model.losses(EpisodeBatch(pictures[:2], masks[:2], pictures[2:, None], masks[2:, None], torch.tensor([1, 2])))
     expected = Backbone.from_pretrained(out, stride=32, precision="float32")(pictures[:2]).f4
     assert len(seen) == 2
