@@ -67,13 +67,19 @@ def bars(rows: pd.DataFrame, title: str, axis: str) -> Figure:
         folds = by_fold[model]
         axes.plot(folds, [place] * len(folds), "o", color=POINT, markersize=3, alpha=0.6)
         axes.text(0.6, place, f"{mean:.1f}", va="center", color="white", fontweight="bold")
-    axes.set_yticks(range(len(means)), [str(model) for model in means.index])
+    axes.set_yticks(range(len(means)), [_named(str(model), set(by_fold[model].index), rows) for model in means.index])
     axes.set_xlabel(f"{axis}; bar: mean over folds, points: folds, line: deviation over seeds")
     axes.set_title(title, loc="left", fontweight="bold")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", alpha=0.25)
     axes.set_axisbelow(True)
     return figure
+
+
+def _named(model: str, folds: set[int], rows: pd.DataFrame) -> str:
+    """Name a model, and the folds that it lacks: its mean is then not that of the others."""
+    missing = sorted(set(rows["fold"]) - folds)
+    return f"{model} (without fold {', '.join(map(str, missing))})" if missing else model
 
 
 def _colour(model: str) -> str:
