@@ -36,5 +36,6 @@ def test_a_model_that_lacks_a_fold_says_so(tmp_path):
 
 
 def test_no_scores(tmp_path):
+    """A folder without scores is told in a sentence."""
     with pytest.raises(InputError, match="no results in"):
         draw_charts(tmp_path)
