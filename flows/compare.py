@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from rich.console import Console
 from flows import wiring
 from flows.data import find_data, labelled, prepare_data, split_of
 from flows.fss import network_of, trained_and_scored
+from flows.results import NAMES, OWN, slug
 from flows.run import compute
 from flows.runs import scores_of
 from flows.server import Server, set_prefect_env
@@ -117,7 +117,7 @@ def compare_models(
     with nullcontext() if fss else _one_server(next(iter(configs.values()))) as server:
         for done, ((variant, fold, seed, _), config) in enumerate(configs.items()):
             console.print(f"{done + 1} of {len(configs)}: {variant.name}, fold {fold}, seed {seed}")
-            stem = f"{_slug(Path(config.experiment.dataset).stem)}-{grid.protocol}-{_slug(variant.name)}-fold{fold}"
+            stem = f"{slug(Path(config.experiment.dataset).stem)}-{grid.protocol}-{slug(variant.name)}-fold{fold}"
             each = _learner(config, server, console) if server else _episodic(config, grid.shots, console)
             for scores in each:
                 file = to / f"{stem}-{scores['shots']}shot-seed{seed}.json"
@@ -174,12 +174,5 @@ def _learner(config: Config, server: Server, console: Console) -> Iterator[dict[
     scores = scores_of(config, records)
     del scores["teacher"]  # it is the same for all learners
     yield scores
-    told = [f"{which} {100 * scores[part]['novel_miou']:.1f}" for part, which in LEARNERS.items() if part in scores]
+    told = [f"{NAMES[part]} {100 * scores[part]['novel_miou']:.1f}" for part in OWN if part in scores]
     console.print(f"   {scores['shots']}-shot, novel mIoU: {', '.join(told)}")
-
-
-LEARNERS = {"before": "without synthetic", "after": "with synthetic"}
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.data import novel_names
-from flows.results import NAMES
+from flows.results import NAMES, slug
 from flows.steps import shard_name
 from pipeline.config import Config
 from pipeline.store import StageRecord
@@ -20,7 +20,7 @@ STAGES = ("prompts", "images", "annotate", "filter", "relabel", "refine")
 
 def artifact_key(name: str) -> str:
     """Give a name as Prefect wants its keys: lower-case letters, digits and dashes."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run"
+    return slug(name) or "run"
 
 
 def class_tables(

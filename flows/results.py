@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from math import nan
@@ -84,6 +85,11 @@ def read_results(folder: Path) -> Results:
                 name = f"{told['model']}, {NAMES[part]}" if "model" in told and part in OWN else NAMES[part]
                 gfss.append({**key, "model": name, **{k: told[part].get(v, nan) for k, v in names.items()}})
     return Results(fss, gfss, costs)
+
+
+def slug(name: str) -> str:
+    """Give a name in lower-case letters, digits and dashes, as part of a file's name."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def _fss_tables(rows: list[dict[str, Any]]) -> list[str]:

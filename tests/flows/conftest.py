@@ -5,6 +5,7 @@ import sys
 import pytest
 from rich.console import Console
 
+from benchmarks.chromium import Chromium, find_chromium
 from flows.cli import main
 from flows.data import prepare_data, store_of
 from flows.learning import train_teacher_stage
@@ -30,6 +31,31 @@ def call(monkeypatch, capsys):
         return code, told.out, told.err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """One browser for all tests of pages, which skip themselves where there is none."""
+    with Chromium(find_chromium()) as chromium:
+        yield chromium
+
+
+@pytest.fixture
+def visit(chromium):
+    """Open a page and wait for it; at the end nothing may have complained, and nothing outside was asked for."""
+
+    def show(page, ready):
+        chromium.resize(1280, 900)
+        chromium.open("about:blank#")
+        chromium.complaints.clear()
+        chromium.requests.clear()
+        chromium.open(page.as_uri())
+        chromium.until(ready)
+        return chromium
+
+    yield show
+    assert chromium.complaints == []
+    assert [address for address in chromium.requests if not address.startswith(("file:", "data:", "about:"))] == []
 
 
 @pytest.fixture(scope="session")

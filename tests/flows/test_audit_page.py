@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from benchmarks.chromium import Chromium, find_chromium
+from benchmarks.chromium import find_chromium
 from flows.audit.chain import Judged
 from flows.audit.grid import Grid
 from flows.audit.page import write_page
@@ -87,25 +87,10 @@ def pages(tmp_path_factory):
     return found
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    """One browser for all tests."""
-    with Chromium(find_chromium()) as chromium:
-        yield chromium
-
-
 @pytest.fixture
-def browser(chromium, pages):
-    """A browser that shows the page of the sweep; at the end nothing may have complained or asked outside."""
-    chromium.resize(1280, 900)
-    chromium.open("about:blank#")
-    chromium.complaints.clear()
-    chromium.requests.clear()
-    chromium.open(pages["swept"].as_uri())
-    chromium.until("document.querySelectorAll('.card').length > 0")
-    yield chromium
-    assert chromium.complaints == []
-    assert [address for address in chromium.requests if not address.startswith(("file:", "data:", "about:"))] == []
+def browser(visit, pages):
+    """A browser that shows the page of the sweep."""
+    return visit(pages["swept"], "document.querySelectorAll('.card').length > 0")
 
 
 def choose(browser, id_, value):

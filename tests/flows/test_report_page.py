@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from benchmarks.chromium import Chromium, find_chromium
+from benchmarks.chromium import find_chromium
 from benchmarks.report import SPLIT, make_run
 from flows.report import write_report
 from flows.settings import dump_config, load_config
@@ -33,25 +33,10 @@ def page(tmp_path_factory):
     return write_report(make_run(tmp_path_factory.mktemp("out"), COUNT, side=32))
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    """One browser for all tests."""
-    with Chromium(find_chromium()) as chromium:
-        yield chromium
-
-
 @pytest.fixture
-def browser(chromium, page):
-    """A browser that shows the page; at the end nothing may have complained, and nothing outside was asked for."""
-    chromium.resize(1280, 900)
-    chromium.open("about:blank#")
-    chromium.complaints.clear()
-    chromium.requests.clear()
-    chromium.open(page.as_uri())
-    chromium.until("document.querySelectorAll('.sample').length > 0")
-    yield chromium
-    assert chromium.complaints == []
-    assert [address for address in chromium.requests if not address.startswith(("file:", "data:", "about:"))] == []
+def browser(visit, page):
+    """A browser that shows the page."""
+    return visit(page, "document.querySelectorAll('.sample').length > 0")
 
 
 def choose(browser, **values):

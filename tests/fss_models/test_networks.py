@@ -1,7 +1,5 @@
 """Backbones of every kind: apart they are what they were together, dilated or not."""
 
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -259,15 +257,6 @@ def test_a_foreign_file_is_one_clear_sentence(tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(InputError, match=r"expected a MobileNetV2 1\.0 with torchvision's key names"):
         load(tmp_path / "other.safetensors")
-
-
-@pytest.fixture
-def shared(root):
-    """Give the folder of shared data beside the repository, or the one that SYN4SEG_SHARED_DATA names."""
-    folder = Path(os.environ.get("SYN4SEG_SHARED_DATA", root.parent / "shared" / "data"))
-    if not (folder / "weights").is_dir():
-        pytest.skip("no shared data")
-    return folder
 
 
 PHOTOGRAPHS = {
