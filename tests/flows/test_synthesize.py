@@ -1,5 +1,6 @@
 import json
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -218,6 +219,24 @@ def test_train_on_a_finished_run(finished):
     # the same pictures, steps and seed as in the run itself
     assert scores["after"] == run_scores["after"]
     assert train_alone(alone, "again", "gfss-diam", str(folder / "dataset"), Console(quiet=True)) == found
+
+
+def test_learners_are_compared_on_the_same_run(call, finished, overrides, tmp_path):
+    """A comparison of learners takes what the store holds, and writes the run's own scores, but for the teacher's."""
+    config, folder, _ = finished
+    sets = [part for override in overrides for part in ("--set", override)]
+    asked = ["--protocol", "gfss-diam", "--folds", 0, "--seeds", 0, "--shots", 1, "--vary", "iir", "--to", tmp_path]
+    shards = set((Path(config.execution.output) / "store").glob("*/*"))
+    code, told, complaint = call("compare", *asked, *sets, "--output", config.execution.output)
+    assert code == 0, complaint
+    assert set((Path(config.execution.output) / "store").glob("*/*")) == shards
+    found = json.loads((tmp_path / "picto-gfss-diam-iir-fold0-1shot-seed0.json").read_text())
+    scores = json.loads((folder / "scores.json").read_text())
+    assert found["after"] == scores["after"]
+    assert found["before"] == scores["before"]
+    assert "teacher" not in found
+    assert "| iir, with synthetic | 1 |" in told
+    assert (tmp_path / "picto-gfss-diam-1shot.svg").exists()
 
 
 def test_another_learner_starts_from_a_model_of_its_own_kind(finished, tmp_path):
