@@ -318,7 +318,7 @@ def _recipe(stage: str, settings: dict[str, Any], **more: object) -> dict[str, A
 
 def _chosen(settings: Settings, without: tuple[str, ...] = ()) -> dict[str, Any]:
     """The settings that matter: a stage that is switched off is the same whatever else is set."""
-    values = settings.model_dump(mode="json", exclude=set(without))
+    values = settings.counted(without)
     return values if values.get("enabled", True) else {"enabled": False}
 
 

@@ -21,8 +21,8 @@ def resolve(name: str, part: str) -> str:
     """Give the folder, file or hub name that a model's name in the config stands for.
 
     Args:
-        name: "picto", a path (of a backbone also a MobileNetV2's ``.safetensors`` file), "vit_h=PATH", or a hub name
-            such as "stabilityai/stable-diffusion-3.5-large".
+        name: "picto", a path (of a backbone also a MobileNetV2's ``.safetensors`` file), "vit_h=PATH" of a SAM's
+            original checkpoint, or a hub name such as "stabilityai/stable-diffusion-3.5-large".
         part: generator, backbone, sam, or text: a CLIP text encoder or a file of word vectors (see
             `fss_models.words`); picto's is that of its generator.
 
@@ -43,11 +43,12 @@ def resolve(name: str, part: str) -> str:
         return place
     if part == "backbone" and place.endswith(".safetensors") and Path(place).is_file():  # see networks.read_network
         return place
-    if part != "sam" and _HUB.fullmatch(place) and not Path(place).exists():
+    if _HUB.fullmatch(place) and not Path(place).exists():
         return place
     raise InputError(
         f"no {part} at {place!r}: give picto, a folder with {_MARK[part]} and *.safetensors, "
-        + ("vit_b=FILE, vit_l=FILE or vit_h=FILE" if part == "sam" else "or a hub name such as owner/model")
+        + ("vit_b=FILE, vit_l=FILE, vit_h=FILE, " if part == "sam" else "")
+        + "or a hub name such as owner/model"
         + (", or run make picto-weights" if name == "picto" else "")
     )
 
@@ -65,6 +66,21 @@ def weights_id(name: str, part: str) -> str:
         root, files = place, [f for f in list_files(place) if f.endswith((".safetensors", ".json", ".txt"))]
     stats = tuple((f, (root / f).stat().st_size, (root / f).stat().st_mtime_ns) for f in files)
     return _hash(root, stats)
+
+
+def check_revision(key: str, model: str, revision: str | None) -> None:
+    """Look that a revision is set for a model of the hub alone.
+
+    Args:
+        key: of the settings, such as experiment.refine.
+        model: its name there.
+        revision: as set.
+
+    Raises:
+        InputError: the model is on this disk, so that its files alone say what it is.
+    """
+    if revision is not None and (not _HUB.fullmatch(model) or Path(model).exists()):
+        raise InputError(f"{key}.revision: got {revision!r}, but {model!r} is not a hub name: leave the revision out")
 
 
 def text_of(config: Config) -> str | None:

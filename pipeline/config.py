@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Collection
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -29,6 +30,14 @@ class Settings(BaseModel):
     """Frozen settings that refuse unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    later: ClassVar[frozenset[str]] = frozenset()
+    """Settings that came later: they count where they are not the defaults, so that shards from before stay known."""
+
+    def counted(self, without: Collection[str] = ()) -> dict[str, Any]:
+        """Give the settings as they go into a fingerprint, JSON values by name."""
+        values = self.model_dump(mode="json", exclude=set(without))
+        usual = {name: self.__class__.model_fields[name].default for name in self.later}
+        return {name: value for name, value in values.items() if name not in usual or value != usual[name]}
 
 
 class PromptSettings(Settings):
@@ -86,7 +95,16 @@ class RelabelSettings(Settings):
 class RefineSettings(Settings):
     """SABR. Source: systems.md 4.6."""
 
-    model: str = Field("picto", description="picto, or vit_b=PATH, vit_l=PATH, vit_h=PATH")
+    later = frozenset({"revision", "precision"})
+
+    model: str = Field(
+        "picto", description="picto; vit_b=PATH, vit_l=PATH, vit_h=PATH of an original checkpoint; or a SAM or SAM 2 "
+        "of transformers by folder or hub name, such as facebook/sam-vit-huge or facebook/sam2.1-hiera-large"
+    )
+    revision: str | None = Field(None, description="commit, tag or branch of a hub name; none: its newest")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="of SAM's encoder; auto: bf16 on a GPU that knows it, fp32 on a CPU"
+    )
     band: float = Field(0.1, gt=0, le=0.25, description="half-width of the band, fraction of the longer side")
     min_overlap: float = Field(0.4, ge=0, le=1, description="skip a region whose IoU with SAM's mask is below this")
     pad: float = Field(0.006, ge=0, le=0.5, description="padding of the box, fraction of the longer side")
