@@ -63,7 +63,7 @@ def test_settings(refused, override, words):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["run", "pict"], "picto, picto_fss, picto_rifenet, picto_symnet; did you mean 'picto'?"),
+        (["run", "pict"], "picto, picto_fss, picto_rifenet, picto_symnet, sam2_large, sam_huge"),
         (["run", "nowhere.yaml"], "cannot read the config 'nowhere.yaml'"),
         (["run", "--until", "refin"], "did you mean 'refine'?"),
         (["run", "--name", "a/b"], "'a/b' is no name of a folder"),
