@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.data import check_data, find_data, note_on_lists
-from flows.needs import looks_without_weights, words
+from flows.needs import looks_without_weights, needs_sam, words
 from flows.plan import make_plan
 from flows.run import check_device, check_writable
 from flows.weights import resolve
@@ -40,7 +40,7 @@ def inspect(config: Config, *, weights: bool = True) -> list[dict[str, Any]]:
         "generator": lambda: resolve(experiment.generate.model, "generator"),
         "teacher's backbone": lambda: resolve(experiment.teacher.backbone, "backbone"),
         "final backbone": lambda: resolve(experiment.model.backbone, "backbone"),
-        "SAM": lambda: resolve(experiment.refine.model, "sam"),
+        "SAM": lambda: _sam(config),
         "data": lambda: _data(config),
         "prompt words": lambda: words(config),
         "output folder": lambda: _disk(config),
@@ -74,6 +74,11 @@ def _data(config: Config) -> str:
     counts = ", ".join(f"{len(folder.pictures.ids)} {purpose}" for purpose, folder in data.items())
     note = note_on_lists(config)
     return f"{counts}; {note}" if note else counts
+
+
+def _sam(config: Config) -> str:
+    resolve(config.experiment.refine.model, "sam")
+    return needs_sam(config)
 
 
 def _disk(config: Config) -> str:

@@ -38,7 +38,7 @@ def looks_without_weights(config: Config) -> Looks:
     if generate.enabled:
         looks["needs generator"] = lambda: needs(generate.model, "generator")
         if refine.enabled:
-            looks["needs SAM"] = lambda: _sam(config)
+            looks["needs SAM"] = lambda: needs_sam(config)
         looks |= {"pictures": lambda: _pictures(config), "GPU": lambda: _gpu(config)}
     return looks
 
@@ -53,12 +53,25 @@ def needs(name: str, part: str) -> str:
     if place in ("picto", NO_TEXT):
         return "picto's own, in this repository" if place == "picto" else "none"
     here = "it is here" if Path(name.partition("=")[2] or name).exists() else "not here yet"
-    said = {"hub": "of the Hugging Face hub, fetched at the first use", "folder": f"a folder, {here}",
-            "file": f"a file, {here}"}[place]  # fmt: skip
+    model = known(name, part)
+    said = f"a {place}, {here}"
+    if place == "hub":
+        said = "of the Hugging Face hub, downloaded by a run" + ("" if model else ", or a folder that is not here yet")
     if "=" in name:
         said += f", from {CHECKPOINTS}"
-    model = known(name, part)
     return f"{name}: {said}{_told(model, part)}"
+
+
+def needs_sam(config: Config) -> str:
+    """Say the same of the SAM, at its revision.
+
+    Raises:
+        InputError: its name stands for nothing, or a revision is set for what is no hub name.
+    """
+    refine = config.experiment.refine
+    said = needs(refine.model, "sam")
+    check_revision("experiment.refine", refine.model, refine.revision)
+    return f"{said}; revision {refine.revision}" if refine.revision else said
 
 
 def words(config: Config) -> str:
@@ -161,13 +174,6 @@ def _text(config: Config) -> str:
             raise
         found = text_of(config)
     return str(found)
-
-
-def _sam(config: Config) -> str:
-    refine = config.experiment.refine
-    check_revision("experiment.refine", refine.model, refine.revision)
-    at = f" at revision {refine.revision}" if refine.revision else ""
-    return needs(refine.model, "sam") + at
 
 
 def _count(config: Config) -> int:

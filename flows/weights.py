@@ -68,7 +68,7 @@ def kind_of_place(name: str, part: str) -> str:
         return "file"
     if not equals and (place.is_file() or place.suffix in _FILES.get(part, ())):
         return "file"
-    if place.is_dir() or name.startswith(("./", "../", "/", "~")):
+    if place.is_dir() or name.startswith(("./", "../", "/")):
         return "folder"
     if not equals and _HUB.fullmatch(name):
         return "hub"

@@ -214,6 +214,8 @@ class PrepareSettings(Settings):
 class FssSettings(LoopSettings):
     """Episodic training and evaluation. Source: systems.md 2 and 5.7; the defaults are picto's."""
 
+    later = frozenset({"first", "clip", "apart_lr"})
+
     steps: int = Field(400, ge=1, description="training steps")
     batch: int = Field(8, ge=1, description="episodes a batch")
     lr: float = Field(1e-2, gt=0, description="peak learning rate")
