@@ -40,7 +40,7 @@ class TransformersSam:
         self.model = model
         self._mean, self._std = (torch.as_tensor(x, device=model.device).view(3, 1, 1) for x in (mean, std))
         self._autocast = autocast
-        self._stretch = model.config.model_type == "sam2"
+        self._stretch = model.config.model_type != "sam"
         self._side = int(model.config.prompt_encoder_config.image_size)
         self._embedding: Any = None
         self._original = self._scaled = (0, 0)
