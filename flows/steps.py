@@ -233,7 +233,7 @@ def fss_step(config: Config, data: DataSets, backbone: str) -> Step:
     """An FSS model, trained on episodes of base classes; ``backbone`` is its folder."""
     experiment = config.experiment
     settings = experiment.model.model_dump(exclude={"options"})  # those of GFSS
-    settings |= experiment.fss.counted(without=FSS_SCORE_SETTINGS)
+    settings |= experiment.fss.recipe(*FSS_SCORE_SETTINGS)
     inputs = {"base": data["base"].content(), "split": _fold(config)}
     if experiment.fss.choose == "test":
         inputs["test"] = data["validation"].content()
@@ -314,7 +314,7 @@ def _recipe(stage: str, settings: dict[str, Any], **more: object) -> dict[str, A
 
 def _chosen(settings: Settings, without: tuple[str, ...] = ()) -> dict[str, Any]:
     """The settings that matter: a stage that is switched off is the same whatever else is set."""
-    values = settings.counted(without)
+    values = settings.recipe(*without)
     return values if values.get("enabled", True) else {"enabled": False}
 
 
