@@ -22,6 +22,7 @@ from flows.console import (
     AsJson,
     Count,
     Growth,
+    NoWeights,
     Output,
     Overrides,
     SomeCount,
@@ -168,21 +169,23 @@ def plan(config: Source = None, /, *, set_: Overrides = None, until: str = "scor
 
 
 @app.command
-def check(config: Source = None, /, *, set_: Overrides = None, json_: AsJson = False) -> None:
+def check(
+    config: Source = None, /, *, set_: Overrides = None, no_weights: NoWeights = False, json_: AsJson = False
+) -> None:
     """Look at devices, weights, data, disk, versions and prompts; computes nothing."""
     from flows.inspection import inspect
 
-    rows = inspect(load_config(config, set_ or ()))
+    rows = inspect(load_config(config, set_ or ()), weights=not no_weights)
     if json_:
         print_json(rows)
     else:
         table = Table("", "what", "found", box=None)
         for row in rows:
-            table.add_row("ok" if row["ok"] else "MISSING", row["what"], row["found"])
+            table.add_row("ok" if row["ok"] else "WRONG" if no_weights else "MISSING", row["what"], row["found"])
         out.print(table)
     missing = [row["what"] for row in rows if not row["ok"]]
     if missing:
-        raise InputError(f"not ready: {', '.join(missing)}; the table says what to do")
+        raise InputError(f"{'wrong' if no_weights else 'not ready'}: {', '.join(missing)}; the table says what to do")
 
 
 @app.command

@@ -17,12 +17,18 @@ from pipeline.errors import InputError
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
-Source = Annotated[str | None, Parameter(help="YAML file or preset; picto unless given.")]
+Source = Annotated[
+    str | None, Parameter(help="YAML file or preset, or several as in pascal5i_fold1+sd15; picto unless given.")
+]
 Overrides = Annotated[
     list[str] | None,
     Parameter(name="--set", negative=(), help="key=value, such as experiment.filter.min_similarity=0.7; repeatable."),
 ]
 AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON instead of a table.")]
+NoWeights = Annotated[
+    bool,
+    Parameter(negative=(), help="Look at the config alone: weights and data need not be here, what is needed is told."),
+]  # fmt: skip
 Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 SomeCount = Annotated[int | None, Parameter(validator=validators.Number(gte=1))]
 Output = Annotated[Path, Parameter(help="The output folder.")]
@@ -39,8 +45,8 @@ WhileRunning = Annotated[
 
 
 def name_of(config: str | None) -> str:
-    """Give the name of a config: its file's, without the ending."""
-    return Path(config).stem if config else "picto"
+    """Give the name of a config: its files', without the endings."""
+    return "+".join(Path(part).stem for part in config.split("+")) if config else "picto"
 
 
 def one_of(name: str, known: tuple[str, ...], what: str) -> str:

@@ -1,4 +1,4 @@
-"""What `syn4seg check` looks at: devices, weights, data, disk, versions, prompts."""
+"""What `syn4seg check` looks at: devices, weights, data, disk, versions, prompts; or only what needs none of these."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flows.data import check_data, find_data, note_on_lists, split_of, vocabulary_of
+from flows.data import check_data, find_data, note_on_lists
+from flows.needs import looks_without_weights, needs_sam, words
 from flows.plan import make_plan
 from flows.run import check_device, check_writable
 from flows.weights import resolve
@@ -21,8 +22,15 @@ from pipeline.errors import InputError
 _LIBRARIES = ("torch", "diffusers", "transformers", "segment-anything", "prefect", "fastapi", "sqlalchemy", "numpy")
 
 
-def inspect(config: Config) -> list[dict[str, Any]]:
-    """Give one row a finding: what, found (or what to do), and whether it is as it should be."""
+def inspect(config: Config, *, weights: bool = True) -> list[dict[str, Any]]:
+    """Give one row a finding: what, found (or what to do), and whether it is as it should be.
+
+    Args:
+        config: to look at.
+        weights: whether weights and data sets have to be on this machine; else what would be needed is told.
+    """
+    if not weights:
+        return [_row(what, look) for what, look in looks_without_weights(config).items()]
     experiment = config.experiment
     looks: dict[str, Callable[[], str]] = {
         "python": platform.python_version,
@@ -32,20 +40,24 @@ def inspect(config: Config) -> list[dict[str, Any]]:
         "generator": lambda: resolve(experiment.generate.model, "generator"),
         "teacher's backbone": lambda: resolve(experiment.teacher.backbone, "backbone"),
         "final backbone": lambda: resolve(experiment.model.backbone, "backbone"),
-        "SAM": lambda: resolve(experiment.refine.model, "sam"),
+        "SAM": lambda: _sam(config),
         "data": lambda: _data(config),
-        "prompt words": lambda: _words(config),
+        "prompt words": lambda: words(config),
         "output folder": lambda: _disk(config),
     }
     rows: list[dict[str, Any]] = []
     for what, look in looks.items():
-        try:
-            rows.append({"what": what, "found": look(), "ok": True})
-        except (InputError, importlib.metadata.PackageNotFoundError) as error:
-            rows.append({"what": what, "found": str(error), "ok": False})
+        rows.append(_row(what, look))
         if what == "data" and (wrong := check_data(config)):
             rows[-1:] = [{"what": what, "found": sentence, "ok": False} for sentence in wrong]
     return rows
+
+
+def _row(what: str, look: Callable[[], str]) -> dict[str, Any]:
+    try:
+        return {"what": what, "found": look(), "ok": True}
+    except (InputError, importlib.metadata.PackageNotFoundError) as error:
+        return {"what": what, "found": str(error), "ok": False}
 
 
 def _device(config: Config) -> str:
@@ -64,11 +76,9 @@ def _data(config: Config) -> str:
     return f"{counts}; {note}" if note else counts
 
 
-def _words(config: Config) -> str:
-    vocabulary, split = vocabulary_of(config), split_of(config)
-    for name in split.novel:
-        vocabulary.words_of(name)
-    return f"{len(vocabulary.templates)} templates, words for {', '.join(split.novel)}"
+def _sam(config: Config) -> str:
+    resolve(config.experiment.refine.model, "sam")
+    return needs_sam(config)
 
 
 def _disk(config: Config) -> str:

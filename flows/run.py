@@ -144,7 +144,7 @@ def check_inputs(config: Config) -> None:
     if experiment.generate.enabled:
         resolve(experiment.generate.model, "generator")
         if experiment.refine.enabled:
-            resolve(experiment.refine.model, "sam")
+            wiring.refiner_place(config)
     check_maps(config)
     check_own(config)
     find_data(config)

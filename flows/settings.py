@@ -10,34 +10,34 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from flows.presets import is_file_name, parse, place_dataset, read_config
 from pipeline.classes import DATASETS as LABEL_MAPS
 from pipeline.classes import ClassSplit
 from pipeline.config import Config
-from pipeline.datasets import is_own, open_dataset
+from pipeline.datasets import open_dataset
 from pipeline.datasets.own import Own
 from pipeline.errors import InputError
-
-PRESETS = Path(__file__).parent / "configs"
 
 
 def load_config(source: str | None = None, overrides: Sequence[str] = ()) -> Config:
     """Give the checked config.
 
     Args:
-        source: a YAML file, or the name of a preset in ``flows/configs``; None means picto.
+        source: a YAML file, the name of a preset in ``flows/configs``, or several of them, see `presets.read_config`;
+            None means picto.
         overrides: ``key=value`` with dotted keys, such as ``experiment.filter.min_similarity=0.7``; values are YAML.
 
     Raises:
         InputError: no such file, unknown key, wrong value, unknown dataset, fold or class.
     """
-    tree = _read(source or "picto")
-    beside = Path(source).parent if source and source.endswith((".yaml", ".yml")) else Path()
+    tree = read_config(source or "picto")
+    beside = Path(source).parent if source and is_file_name(source) else Path()
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
             raise InputError(f"--set {override}: expected key=value, such as experiment.fold=1")
-        _put(tree, key.strip(), _parse(value, f"--set {override}"))
-    _place_dataset(tree, beside)
+        _put(tree, key.strip(), parse(value, f"--set {override}"))
+    place_dataset(tree, beside)
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
@@ -88,43 +88,6 @@ def valid_keys(model: type[BaseModel] = Config, prefix: str = "") -> list[str]:
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             keys += valid_keys(field.annotation, f"{prefix}{name}.")
     return keys
-
-
-def _place_dataset(tree: dict[str, Any], beside: Path) -> None:
-    """Make the path of an own-classes YAML absolute; it is looked for beside the config, then in the working folder."""
-    experiment = tree.get("experiment")
-    name = experiment.get("dataset") if isinstance(experiment, dict) else None
-    if isinstance(experiment, dict) and isinstance(name, str) and is_own(name):
-        path = beside / name
-        experiment["dataset"] = str((path if path.exists() else Path(name)).resolve())
-
-
-def _read(source: str) -> dict[str, Any]:
-    path = PRESETS / f"{source}.yaml" if "/" not in source and not source.endswith((".yaml", ".yml")) else Path(source)
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        presets = ", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml")))
-        near = difflib.get_close_matches(source, presets.split(", "), 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"cannot read the config {source!r}: give a YAML file or one of {presets}{hint}") from error
-    tree = _parse(text, str(path))
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        raise InputError(f"{path}: expected the groups experiment: and execution:, got {type(tree).__name__}")
-    return tree
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
-            mark = error.problem_mark
-            reason = f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
-        raise InputError(f"{where} is no YAML ({reason}): mend it there") from error
 
 
 def _put(tree: dict[str, Any], key: str, value: Any) -> None:

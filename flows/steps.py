@@ -59,9 +59,6 @@ KIN = {"iir", "i2r"}
 FSS_SCORE_SETTINGS = ("episodes", "seeds", "resolution", "multiscale")
 """Settings of FSS that change its scores and not the model."""
 
-FSS_LATER = {"first", "clip", "apart_lr"}
-"""Settings that came later: they count where they differ from the defaults, so that shards from before stay known."""
-
 
 @dataclass(frozen=True)
 class Step:
@@ -236,8 +233,7 @@ def fss_step(config: Config, data: DataSets, backbone: str) -> Step:
     """An FSS model, trained on episodes of base classes; ``backbone`` is its folder."""
     experiment = config.experiment
     settings = experiment.model.model_dump(exclude={"options"})  # those of GFSS
-    settings |= experiment.fss.model_dump(mode="json", exclude={*FSS_SCORE_SETTINGS, *FSS_LATER})
-    settings |= experiment.fss.model_dump(mode="json", include=FSS_LATER, exclude_defaults=True)
+    settings |= experiment.fss.recipe(*FSS_SCORE_SETTINGS)
     inputs = {"base": data["base"].content(), "split": _fold(config)}
     if experiment.fss.choose == "test":
         inputs["test"] = data["validation"].content()
@@ -318,7 +314,7 @@ def _recipe(stage: str, settings: dict[str, Any], **more: object) -> dict[str, A
 
 def _chosen(settings: Settings, without: tuple[str, ...] = ()) -> dict[str, Any]:
     """The settings that matter: a stage that is switched off is the same whatever else is set."""
-    values = settings.model_dump(mode="json", exclude=set(without))
+    values = settings.recipe(*without)
     return values if values.get("enabled", True) else {"enabled": False}
 
 

@@ -14,6 +14,8 @@ _HUB = re.compile(r"\w[\w.-]*/[\w.-]+")
 _LARGE = 1 << 30
 _MARK = {"generator": "model_index.json", "backbone": "config.json", "sam": "config.json"}
 _SAM = ("vit_b", "vit_l", "vit_h")
+_FILES = {"backbone": (".safetensors",), "text": (".safetensors", ".txt", ".vec")}
+"""Endings of what is one file."""
 NO_TEXT = "none"
 
 
@@ -21,8 +23,8 @@ def resolve(name: str, part: str) -> str:
     """Give the folder, file or hub name that a model's name in the config stands for.
 
     Args:
-        name: "picto", a path (of a backbone also a MobileNetV2's ``.safetensors`` file), "vit_h=PATH", or a hub name
-            such as "stabilityai/stable-diffusion-3.5-large".
+        name: "picto", a path (of a backbone also a MobileNetV2's ``.safetensors`` file), "vit_h=PATH" of a SAM's
+            original checkpoint, or a hub name such as "stabilityai/stable-diffusion-3.5-large".
         part: generator, backbone, sam, or text: a CLIP text encoder or a file of word vectors (see
             `fss_models.words`); picto's is that of its generator.
 
@@ -33,22 +35,56 @@ def resolve(name: str, part: str) -> str:
         place = resolve(name, "generator") if name == "picto" else name
         if name == NO_TEXT or Path(place).exists() or _HUB.fullmatch(place):
             return place
-        raise InputError(
-            f"no text encoder and no word vectors at {name!r}: give picto, the folder of a CLIP text encoder, a hub "
-            "name such as owner/model, a file of word vectors, or none"
-        )
+        raise _nothing(name, part)
     place = str(Path(__file__).parents[1] / "picto" / "weights" / part) if name == "picto" else name
     kind, _, file = place.partition("=")
     if (part == "sam" and kind in _SAM and Path(file).is_file()) or _is_whole(Path(place), part):
         return place
     if part == "backbone" and place.endswith(".safetensors") and Path(place).is_file():  # see networks.read_network
         return place
-    if part != "sam" and _HUB.fullmatch(place) and not Path(place).exists():
+    if _HUB.fullmatch(place) and not Path(place).exists():
         return place
-    raise InputError(
-        f"no {part} at {place!r}: give picto, a folder with {_MARK[part]} and *.safetensors, "
-        + ("vit_b=FILE, vit_l=FILE or vit_h=FILE" if part == "sam" else "or a hub name such as owner/model")
-        + (", or run make picto-weights" if name == "picto" else "")
+    raise _nothing(place, part, ", or run make picto-weights" if name == "picto" else "")
+
+
+def kind_of_place(name: str, part: str) -> str:
+    """Say what a model's name stands for, without looking whether it is there.
+
+    Args:
+        name: as in `resolve`.
+        part: as in `resolve`.
+
+    Returns:
+        picto, none (of text), file, folder or hub.
+
+    Raises:
+        InputError: it can be none of them.
+    """
+    kind, equals, file = name.partition("=")
+    place = Path(name)
+    if name == "picto" or (part == "text" and name == NO_TEXT):
+        return name
+    if equals and part == "sam" and kind in _SAM and file:
+        return "file"
+    if not equals and (place.is_file() or place.suffix in _FILES.get(part, ())):
+        return "file"
+    if place.is_dir() or name.startswith(("./", "../", "/")):
+        return "folder"
+    if not equals and _HUB.fullmatch(name):
+        return "hub"
+    raise _nothing(name, part)
+
+
+def _nothing(place: str, part: str, more: str = "") -> InputError:
+    if part == "text":
+        return InputError(
+            f"no text encoder and no word vectors at {place!r}: give picto, the folder of a CLIP text encoder, a hub "
+            "name such as owner/model, a file of word vectors, or none"
+        )
+    checkpoints = "vit_b=FILE, vit_l=FILE, vit_h=FILE, " if part == "sam" else ""
+    return InputError(
+        f"no {part} at {place!r}: give picto, a folder with {_MARK[part]} and *.safetensors, {checkpoints}"
+        f"or a hub name such as owner/model{more}"
     )
 
 
@@ -65,6 +101,21 @@ def weights_id(name: str, part: str) -> str:
         root, files = place, [f for f in list_files(place) if f.endswith((".safetensors", ".json", ".txt"))]
     stats = tuple((f, (root / f).stat().st_size, (root / f).stat().st_mtime_ns) for f in files)
     return _hash(root, stats)
+
+
+def check_revision(key: str, model: str, revision: str | None) -> None:
+    """Look that a revision is set for a model of the hub alone.
+
+    Args:
+        key: of the settings, such as experiment.refine.
+        model: its name there.
+        revision: as set.
+
+    Raises:
+        InputError: the model is on this disk, so that its files alone say what it is.
+    """
+    if revision is not None and (not _HUB.fullmatch(model) or Path(model).exists()):
+        raise InputError(f"{key}.revision: got {revision!r}, but {model!r} is not a hub name: leave the revision out")
 
 
 def text_of(config: Config) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.data import read_supports, store_of, vocabulary_of
-from flows.weights import NO_TEXT, gfss_text_of, resolve, text_of
+from flows.weights import NO_TEXT, check_revision, gfss_text_of, resolve, text_of
 from pipeline.annotate import look_twice
 from pipeline.config import Config
 from pipeline.errors import InputError
@@ -18,6 +18,7 @@ from pipeline.types import BoundaryRefiner, Floats, ImageGenerator, Picture, Sup
 from prompts.agents import GrammarAgent, PromptAgent, TextEncoder
 
 if TYPE_CHECKING:
+    from pipeline.backends.precision import Precision
     from pipeline.backends.stable_diffusion import DiffusionGenerator
 
 
@@ -47,7 +48,21 @@ def generator_of(config: Config) -> ImageGenerator:
 
 def refiner_of(config: Config) -> BoundaryRefiner:
     """Give the promptable segmenter."""
-    return _refiner(resolve(config.experiment.refine.model, "sam"), device_of(config))
+    return _refiner(refiner_place(config), device_of(config), config.experiment.refine.precision)
+
+
+def refiner_place(config: Config) -> str:
+    """Give the folder of the promptable segmenter, or "vit_h=PATH"; one that is on the hub is downloaded.
+
+    Raises:
+        InputError: nothing is there, it could not be downloaded, or a revision is set for what is no hub name.
+    """
+    settings = config.experiment.refine
+    place = resolve(settings.model, "sam")
+    check_revision("experiment.refine", settings.model, settings.revision)
+    if "=" in place:
+        return place
+    return _folder(place, settings.revision, ("*.json", "*.safetensors"))
 
 
 def teacher_of(config: Config, record: StageRecord) -> Teacher:
@@ -140,10 +155,10 @@ def _generator(folder: str, steps: int, guidance: float, device: str) -> Diffusi
 
 
 @lru_cache(maxsize=1)
-def _refiner(model: str, device: str) -> BoundaryRefiner:
+def _refiner(model: str, device: str, precision: Precision) -> BoundaryRefiner:
     from pipeline.backends.sam import SamRefiner
 
-    return SamRefiner.from_checkpoint(model, device=device)
+    return SamRefiner.from_checkpoint(model, device=device, precision=precision)
 
 
 @lru_cache(maxsize=1)
@@ -168,7 +183,7 @@ def load_backbone(folder: str, stride: int = 8) -> Any:
     return Backbone.from_pretrained(folder, stride=stride)
 
 
-def _folder(place: str) -> str:
+def _folder(place: str, revision: str | None = None, files: Sequence[str] | None = None) -> str:
     from fss_models.hub import fetch
 
-    return str(fetch(place))
+    return str(fetch(place, revision, files))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -162,8 +162,13 @@ def read_weights(folder: Path, model: nn.Module, expected: str) -> dict[str, Ten
     return beside
 
 
-def fetch(name: str) -> Path:
+def fetch(name: str, revision: str | None = None, files: Sequence[str] | None = None) -> Path:
     """Give a folder that may be on the hub; it is downloaded unless HF_HUB_OFFLINE is set.
+
+    Args:
+        name: a folder, or owner/name.
+        revision: commit, tag or branch on the hub; None: the newest.
+        files: patterns of the files to download; None: all.
 
     Raises:
         InputError: neither a folder nor to be had from the hub.
@@ -173,10 +178,11 @@ def fetch(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(files) if files else None))
     except Exception as error:  # the hub's client raises many classes
+        at = f" at revision {revision}" if revision else ""
         raise InputError(
-            f"{name} is neither a folder nor could it be fetched from the hub ({type(error).__name__}): "
+            f"{name} is neither a folder nor could it be fetched from the hub{at} ({type(error).__name__}): "
             "download it and give its folder"
         ) from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -24,11 +24,28 @@ def _range(scale: tuple[float, float]) -> tuple[float, float]:
 
 Side = Annotated[int, AfterValidator(_square)]
 
+LATER = "later"
+"""Marks a setting that came later than shards which must stay known: ``Annotated[int, LATER]``."""
+
 
 class Settings(BaseModel):
     """Frozen settings that refuse unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def recipe(self, *without: str) -> dict[str, Any]:
+        """Give what a shard's recipe holds of the settings, as JSON values.
+
+        Args:
+            without: settings that are left out.
+
+        Returns:
+            All others; those marked with `LATER` only where they differ from their defaults, so that shards from before
+            them are found.
+        """
+        values, changed = self.model_dump(mode="json", exclude=set(without)), self.model_dump(exclude_defaults=True)
+        later = {name for name, field in type(self).model_fields.items() if LATER in field.metadata}
+        return {name: value for name, value in values.items() if name not in later or name in changed}
 
 
 class PromptSettings(Settings):
@@ -86,7 +103,14 @@ class RelabelSettings(Settings):
 class RefineSettings(Settings):
     """SABR. Source: systems.md 4.6."""
 
-    model: str = Field("picto", description="picto, or vit_b=PATH, vit_l=PATH, vit_h=PATH")
+    model: str = Field(
+        "picto", description="picto; vit_b=PATH, vit_l=PATH, vit_h=PATH of an original checkpoint; or a SAM or SAM 2 "
+        "of transformers by folder or hub name, such as facebook/sam-vit-huge or facebook/sam2.1-hiera-large"
+    )
+    revision: Annotated[str | None, LATER] = Field(None, description="commit, tag or branch on the hub; none: main")
+    precision: Annotated[Literal["auto", "fp32", "bf16"], LATER] = Field(
+        "auto", description="of SAM's encoder; auto: bf16 on a GPU that knows it, fp32 on a CPU"
+    )
     band: float = Field(0.1, gt=0, le=0.25, description="half-width of the band, fraction of the longer side")
     min_overlap: float = Field(0.4, ge=0, le=1, description="skip a region whose IoU with SAM's mask is below this")
     pad: float = Field(0.006, ge=0, le=0.5, description="padding of the box, fraction of the longer side")
@@ -155,7 +179,9 @@ class LoopSettings(Settings):
     schedule: Literal["hold", "poly"] = Field("hold", description="hold: warm-up, constant, cosine; published: poly")
     precision: Literal["no", "bf16", "fp16"] = Field("no", description="of the trained parts; fp16 needs a GPU")
     accumulate: int = Field(1, ge=1, le=1024, description="batches whose gradients make one step")
-    clip: float = Field(1.0, ge=0, description="greatest norm of all gradients together; 0: as they are, published")
+    clip: Annotated[float, LATER] = Field(
+        1.0, ge=0, description="greatest norm of all gradients together; 0: as they are, published"
+    )
     ema: float = Field(0, ge=0, lt=1, description="decay a step of the average of the weights; 0: no average")
 
 
@@ -199,7 +225,7 @@ class FssSettings(LoopSettings):
     steps: int = Field(400, ge=1, description="training steps")
     batch: int = Field(8, ge=1, description="episodes a batch")
     lr: float = Field(1e-2, gt=0, description="peak learning rate")
-    apart_lr: float = Field(
+    apart_lr: Annotated[float, LATER] = Field(
         0, ge=0, description="constant AdamW rate of the part that a model names, RiFeNet its transformer (published: "
         "1e-4); 0: as all else"
     )
@@ -210,7 +236,7 @@ class FssSettings(LoopSettings):
         (0.9, 1.1), description="enlargement of recipe; COCO: 0.8 to 1.25"
     )
     min_pixels: int = Field(60, ge=1, description="a picture counts for a class from so many on; published: 2048")
-    first: Literal["class", "picture"] = Field(
+    first: Annotated[Literal["class", "picture"], LATER] = Field(
         "class", description="what a training episode draws first: its class (all are equally frequent), or as "
         "published the query, then one of its classes"
     )

@@ -97,8 +97,6 @@ class Teacher(Protocol):
 class BoundaryRefiner(Protocol):
     """A promptable segmenter such as SAM."""
 
-    weights_id: str
-
     def segment(self, picture: Picture, boxes: NDArray[np.float32]) -> tuple[NDArray[np.bool_], Floats]:
         """Give a mask (R, H, W) and a predicted IoU (R,) for each of R boxes (R, 4) on one picture."""
         ...

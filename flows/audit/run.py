@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from flows import wiring
 from flows.audit.chain import STAGES
 from flows.audit.grid import KEYS, Grid, Setting
 from flows.audit.guides import train_guide
@@ -20,7 +21,6 @@ from flows.audit.suggestion import Suggestion, Swept, halves
 from flows.data import split_of
 from flows.progress import tell
 from flows.run import check_device, check_own, check_writable
-from flows.weights import resolve
 from pipeline.config import Config
 
 
@@ -57,7 +57,7 @@ def audit(config: Config, name: str, per_class: int, grid: Grid | None = None) -
     check_own(config)
     check_writable(Path(config.execution.output))
     if config.experiment.refine.enabled:
-        resolve(config.experiment.refine.model, "sam")
+        wiring.refiner_place(config)
     items = choose_items(config, per_class)
     if grid is not None:
         places = [(class_, items.picture(place)) for class_, found in items.places.items() for place in found]

@@ -123,7 +123,7 @@ def _recipe(
     settings = {part: getattr(experiment, part).model_dump(mode="json") for part in ("annotate", "filter", "relabel")}
     return {
         "version": [VERSION, annotate.VERSION, filtering.VERSION, relabel.VERSION, refine.VERSION],
-        "settings": {**settings, "refine": experiment.refine.model_dump(mode="json", exclude={"model"})},
+        "settings": {**settings, "refine": experiment.refine.recipe("model")},
         "grid": [list(axis) for axis in grid.axes] if grid else None, "label": split_of(config).id_of(name),
         "weights": weights_id(experiment.refine.model, "sam"),
         "inputs": {

@@ -38,9 +38,10 @@ SETTINGS = [
     ("experiment.teacher.backbone=./nowhere", "no backbone at './nowhere'"),
     ("experiment.model.backbone=./nowhere", "no backbone at './nowhere'"),
     ("experiment.refine.model=./nowhere", "no sam at './nowhere'"),
-    ("experiment.refine.model=owner/sam", "no sam at 'owner/sam'"),
+    ("experiment.refine.model=owner/sam", "owner/sam is neither a folder nor could it be fetched from the hub"),
+    ("experiment.refine.precision=fp16", "got 'fp16', expected 'auto', 'fp32' or 'bf16'"),
     ("experiment.refine.model=vit_h=./nowhere.pth", "no sam at 'vit_h=./nowhere.pth'"),
-    ("experiment.refine.model=vit_x=./nowhere.pth", "vit_b=FILE, vit_l=FILE or vit_h=FILE"),
+    ("experiment.refine.model=vit_x=./nowhere.pth", "vit_b=FILE, vit_l=FILE, vit_h=FILE, or a hub name"),
     ("experiment.fss.scale=[0, 1]", "experiment.fss.scale: got [0, 1], expected a least and a greatest number above 0"),
     ("experiment.fss.scale=[1.1, 0.9]", "got [1.1, 0.9], expected a least and a greatest"),
     ("experiment.fss.side=2", "experiment.fss.side: got 2, expected 0 or from 16 on"),
@@ -62,7 +63,7 @@ def test_settings(refused, override, words):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["run", "pict"], "picto, picto_fss, picto_rifenet, picto_symnet; did you mean 'picto'?"),
+        (["run", "pict"], "picto, picto_fss, picto_rifenet, picto_symnet, sam2_large, sam_huge"),
         (["run", "nowhere.yaml"], "cannot read the config 'nowhere.yaml'"),
         (["run", "--until", "refin"], "did you mean 'refine'?"),
         (["run", "--name", "a/b"], "'a/b' is no name of a folder"),

@@ -18,7 +18,7 @@ def start(*overrides, preset=None):
 def test_the_teachers_own_kind_starts_from_it():
     """The same network takes over the teacher's weights, whatever else the final training sets."""
     assert start() is None
-    assert start(preset="pascal_sd35") is None
+    assert start(preset="pascal5i_fold0") is None
     assert start("model.options.feature_dropout=0.3", "teacher.options.dim=16") is None
     same = "options.few_shot={directional_dropout: false}"
     assert start(f"teacher.{same}", f"model.{same}") is None
@@ -28,7 +28,7 @@ def test_the_teachers_own_kind_starts_from_it():
 
 def test_another_network_starts_from_one_of_its_own_kind():
     """It has its own name, backbone and options, and the teacher's widths where both know them."""
-    found = start("model.name=i2r", preset="pascal_sd35")
+    found = start("model.name=i2r", preset="pascal5i_fold0")
     assert (found.name, found.backbone, found.options.dim, found.options.base_dim) == (
         "i2r", "microsoft/resnet-50", 256, 512,
     )  # fmt: skip
@@ -70,10 +70,10 @@ def test_names_are_read_by_what_the_few_shot_part_names():
     assert gfss_text_of(start_of(load_config(None, ["experiment.model.name=symnet", other]))) == "none"
     assert gfss_text_of(load_config()) is None
     with pytest.raises(InputError, match=r"set experiment\.\{teacher,model\}\.options\.few_shot\.text"):
-        teacher_options(start_of(load_config("pascal_sd35", ["experiment.model.name=symnet"])))
+        teacher_options(start_of(load_config("pascal5i_fold0", ["experiment.model.name=symnet"])))
 
 
 def test_another_family_takes_the_base_learners_width_alone():
     """IIR's widths are no options of other models; theirs are in few_shot."""
-    found = start("model.name=rifenet", "model.options.few_shot.dim=32", preset="pascal_sd35")
+    found = start("model.name=rifenet", "model.options.few_shot.dim=32", preset="pascal5i_fold0")
     assert found.options.model_dump(exclude_none=True) == {"base_dim": 512, "few_shot": {"dim": 32}}
