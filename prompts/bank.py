@@ -79,8 +79,8 @@ class PromptBank:
         """Give the accepted sentences of a class in order."""
         return tuple(self._kept[name].prompts) if name in self._kept else ()
 
-    def offer(self, proposals: Sequence[Proposal], vectors: Vectors) -> None:
-        """Accept or refuse sentences of one class, in order.
+    def offer(self, proposals: Sequence[Proposal], vectors: Vectors) -> list[Refusal]:
+        """Accept or refuse sentences of one class, in order; gives those of them that were refused.
 
         Args:
             proposals: N sentences.
@@ -90,16 +90,17 @@ class PromptBank:
             ValueError: the sentences are of several classes, or the vectors are not N unit vectors.
         """
         if not proposals:
-            return
+            return []
         if len({p.name for p in proposals}) > 1:
             raise ValueError("offer the sentences of one class at a time")
         if vectors.ndim != 2 or len(vectors) != len(proposals):
             raise ValueError(f"{len(proposals)} sentences came with vectors of shape {vectors.shape}")
         if not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3):
             raise ValueError("the vectors of a bank must have length 1")
-        kept = self._kept.setdefault(proposals[0].name, _Kept())
+        kept, before = self._kept.setdefault(proposals[0].name, _Kept()), len(self._refused)
         for start in range(0, len(proposals), _BLOCK):
             self._offer_block(kept, proposals[start : start + _BLOCK], vectors[start : start + _BLOCK])
+        return self._refused[before:]
 
     def _offer_block(self, kept: _Kept, proposals: Sequence[Proposal], vectors: Vectors) -> None:
         before = len(kept.prompts)

@@ -116,7 +116,7 @@ def test_a_bank_that_cannot_be_filled_says_what_to_do() -> None:
 def test_a_poor_stream_is_given_up_early() -> None:
     """An agent that repeats itself is stopped after some blocks, long before the budget."""
     class Parrot:
-        def propose(self, name: str, wanted: int, kept: Sequence[str]) -> list[Proposal]:
+        def propose(self, name: str, wanted: int, *told: object) -> list[Proposal]:
             return [Proposal(f"a {name}", name)] * wanted
 
     with pytest.raises(InputError, match="after 320 proposals"):
