@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from flows.asking import check_agent
 from flows.data import check_data, find_data, note_on_lists, split_of, vocabulary_of
 from flows.plan import make_plan
 from flows.run import check_device, check_writable
@@ -34,6 +35,7 @@ def inspect(config: Config) -> list[dict[str, Any]]:
         "final backbone": lambda: resolve(experiment.model.backbone, "backbone"),
         "SAM": lambda: resolve(experiment.refine.model, "sam"),
         "data": lambda: _data(config),
+        "prompt agent": lambda: check_agent(config),
         "prompt words": lambda: _words(config),
         "output folder": lambda: _disk(config),
     }

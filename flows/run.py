@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import NamedTuple
 from rich.console import Console
 
 from flows import wiring
+from flows.asking import check_agent
 from flows.data import (
     check_data,
     check_maps,
@@ -115,13 +116,24 @@ def compute(
                 prepare_data(config)
         plan = make_plan(config, until, pictures)
         if plan.complete and not show:
-            return Computed(plan.records, plan, finish(plan.records) if finish else None)
+            found = Computed(plan.records, plan, finish(plan.records) if finish else None)
+            _warn(found.records, console)
+            return found
         check_pictures(config, plan)
         try:
-            return _compute(config, until, plan, console, name, pictures, finish, server)
+            found = _compute(config, until, plan, console, name, pictures, finish, server)
+            _warn(found.records, console)
+            return found
         except InputError:
             store_of(config).sweep()  # of what the other workers had begun
             raise
+
+
+def _warn(records: Sequence[StageRecord], console: Console) -> None:
+    """Tell what the shards of a run warn of, those that were there before too."""
+    for record in records:
+        for sentence in record.warnings:
+            console.print(f"warning: {record.stage} {record.shard}: {sentence}", markup=False, soft_wrap=True)
 
 
 def check_inputs(config: Config) -> None:
@@ -143,6 +155,7 @@ def check_inputs(config: Config) -> None:
         wiring.teacher_options(one)
     if experiment.generate.enabled:
         resolve(experiment.generate.model, "generator")
+        check_agent(config)
         if experiment.refine.enabled:
             resolve(experiment.refine.model, "sam")
     check_maps(config)

@@ -12,7 +12,9 @@ from pipeline.hashing import hash_files, hash_json, list_files
 
 _HUB = re.compile(r"\w[\w.-]*/[\w.-]+")
 _LARGE = 1 << 30
-_MARK = {"generator": "model_index.json", "backbone": "config.json", "sam": "config.json"}
+_MARK = {
+    "generator": "model_index.json", "backbone": "config.json", "sam": "config.json", "chat model": "config.json",
+}  # fmt: skip
 _SAM = ("vit_b", "vit_l", "vit_h")
 NO_TEXT = "none"
 
@@ -23,7 +25,7 @@ def resolve(name: str, part: str) -> str:
     Args:
         name: "picto", a path (of a backbone also a MobileNetV2's ``.safetensors`` file), "vit_h=PATH", or a hub name
             such as "stabilityai/stable-diffusion-3.5-large".
-        part: generator, backbone, sam, or text: a CLIP text encoder or a file of word vectors (see
+        part: generator, backbone, sam, chat model, or text: a CLIP text encoder or a file of word vectors (see
             `fss_models.words`); picto's is that of its generator.
 
     Raises:
@@ -45,8 +47,9 @@ def resolve(name: str, part: str) -> str:
         return place
     if part != "sam" and _HUB.fullmatch(place) and not Path(place).exists():
         return place
+    own = "" if part == "chat model" else "picto, "
     raise InputError(
-        f"no {part} at {place!r}: give picto, a folder with {_MARK[part]} and *.safetensors, "
+        f"no {part} at {place!r}: give {own}a folder with {_MARK[part]} and *.safetensors, "
         + ("vit_b=FILE, vit_l=FILE or vit_h=FILE" if part == "sam" else "or a hub name such as owner/model")
         + (", or run make picto-weights" if name == "picto" else "")
     )

@@ -162,8 +162,12 @@ def read_weights(folder: Path, model: nn.Module, expected: str) -> dict[str, Ten
     return beside
 
 
-def fetch(name: str) -> Path:
+def fetch(name: str, revision: str | None = None) -> Path:
     """Give a folder that may be on the hub; it is downloaded unless HF_HUB_OFFLINE is set.
+
+    Args:
+        name: a folder or a hub name.
+        revision: branch, tag or commit on the hub; None: the newest.
 
     Raises:
         InputError: neither a folder nor to be had from the hub.
@@ -173,7 +177,7 @@ def fetch(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name))
+        return Path(snapshot_download(name, revision=revision))
     except Exception as error:  # the hub's client raises many classes
         raise InputError(
             f"{name} is neither a folder nor could it be fetched from the hub ({type(error).__name__}): "
