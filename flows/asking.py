@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from flows import wiring
 from flows.data import novel_names, store_of, vocabulary_of
-from flows.steps import Step
+from flows.steps import Step, replayed
 from flows.weights import resolve
 from pipeline.config import Config, EndpointSettings
 from pipeline.errors import InputError
@@ -24,7 +24,6 @@ from prompts.language import LanguageAgent
 from prompts.transcript import (
     Exchange,
     Transcript,
-    find_transcript,
     line_of,
     lines_with_outcome,
     read_transcript,
@@ -48,7 +47,7 @@ def grow(config: Config, step: Step, name: str, bank: PromptBank, draft: Draft) 
     if settings.agent == "grammar":
         return grow_bank(bank, grammar, encoder, name, settings.per_class)
     if settings.agent == "replay":
-        recorded = find_transcript(Path(settings.language.transcript), name)
+        recorded = replayed(settings, name)
         model = None
     else:
         recorded = _recorded(config, step, draft.scratch / FILE)
@@ -81,19 +80,18 @@ def check_agent(config: Config) -> str:
         return f"the chat model {resolve(_named(language.model, 'a folder or a hub name'), 'chat model')}"
     if settings.agent == "endpoint":
         _named(language.model, "the name that the server knows")
-        check_endpoint(config.execution.endpoint)
+        check_address(config.execution.endpoint)
+        key_of(config.execution.endpoint)
         return f"{language.model} at {config.execution.endpoint.url}"
     if settings.agent == "replay":
-        if not language.transcript:
-            raise InputError("experiment.prompts.language.transcript is empty: give a transcript.jsonl or a folder")
         for name in novel_names(config):
-            find_transcript(Path(language.transcript), name)
+            replayed(settings, name)
         return f"the transcript {language.transcript}"
     return "the vocabulary's grammar"
 
 
-def check_endpoint(settings: EndpointSettings) -> str | None:
-    """Look at an endpoint's address and find its key; what looks like a key or a password is not repeated.
+def check_address(settings: EndpointSettings) -> None:
+    """Look at an endpoint's address and the name of its key; what may be a key or a password is not repeated.
 
     Raises:
         InputError: one of them is not as it should be.
@@ -111,13 +109,21 @@ def check_endpoint(settings: EndpointSettings) -> str | None:
             "execution.endpoint.url holds a user name, a password or a query, and would be written into every run: "
             "put the key into an environment variable and name that in execution.endpoint.key_variable"
         )
-    if not settings.key_variable:
-        return None
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", settings.key_variable):
+    if not re.fullmatch(r"([A-Za-z_][A-Za-z0-9_]*)?", settings.key_variable):
         raise InputError(
             "execution.endpoint.key_variable: expected the name of an environment variable, such as OPENAI_API_KEY, "
             "and not the key itself"
         )
+
+
+def key_of(settings: EndpointSettings) -> str | None:
+    """Give an endpoint's key out of the environment; None where it wants none.
+
+    Raises:
+        InputError: it is not there.
+    """
+    if not settings.key_variable:
+        return None
     if not (key := os.environ.get(settings.key_variable, "").strip()):
         raise InputError(
             f"the environment variable {settings.key_variable} is not set: it should hold the key of "

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from rich.console import Console
 
 from flows import wiring
-from flows.asking import check_agent
+from flows.asking import check_address, check_agent
 from flows.data import (
     check_data,
     check_maps,
@@ -119,6 +119,8 @@ def compute(
             found = Computed(plan.records, plan, finish(plan.records) if finish else None)
             _warn(found.records, console)
             return found
+        if plan.stages["prompts"].reuse < plan.stages["prompts"].total:
+            check_agent(config)
         check_pictures(config, plan)
         try:
             found = _compute(config, until, plan, console, name, pictures, finish, server)
@@ -155,9 +157,10 @@ def check_inputs(config: Config) -> None:
         wiring.teacher_options(one)
     if experiment.generate.enabled:
         resolve(experiment.generate.model, "generator")
-        check_agent(config)
         if experiment.refine.enabled:
             resolve(experiment.refine.model, "sam")
+    if config.execution.endpoint.url:
+        check_address(config.execution.endpoint)
     check_maps(config)
     check_own(config)
     find_data(config)

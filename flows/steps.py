@@ -32,12 +32,13 @@ from pipeline.config import (
     TrainSettings,
 )
 from pipeline.datasets import is_own
+from pipeline.errors import InputError
 from pipeline.generate import Order, plan_samples
 from pipeline.hashing import Recipe, hash_json
 from pipeline.store import StageRecord
 from prompts import language
 from prompts.bank import Prompt
-from prompts.transcript import find_transcript
+from prompts.transcript import Exchange, find_transcript
 
 CHAIN = ("prompts", "images", "teacher", "annotate", "filter", "relabel", "refine", "dataset", "train", "scores")
 """All stages in the order of their work; beside them stand fss and start."""
@@ -94,10 +95,20 @@ def _language(settings: PromptSettings, name: str) -> dict[str, Any]:
     chosen = settings.language
     asked: dict[str, Any] = {"version": language.VERSION, "requests": chosen.requests}
     if settings.agent == "replay":
-        answers = [exchange.answer for exchange in find_transcript(Path(chosen.transcript), name)]
-        return {**asked, "answers": hash_json(answers)}
+        return {**asked, "answers": hash_json([exchange.answer for exchange in replayed(settings, name)])}
     weights = weights_id(chosen.model, "chat model") if settings.agent == "instruct" else chosen.model
     return {**asked, **chosen.model_dump(include={"revision", "temperature", "max_tokens"}), "model": weights}
+
+
+def replayed(settings: PromptSettings, name: str) -> list[Exchange]:
+    """Read the exchanges about a class that the agent ``replay`` plays.
+
+    Raises:
+        InputError: there are none.
+    """
+    if not settings.language.transcript:
+        raise InputError("experiment.prompts.language.transcript is empty: give a transcript.jsonl or a folder of them")
+    return find_transcript(Path(settings.language.transcript), name)
 
 
 def orders_of(config: Config, bank: StageRecord) -> list[Order]:

@@ -41,11 +41,11 @@ def chat_model_of(config: Config) -> ChatModel:
     if config.experiment.prompts.agent == "instruct":
         folder = _folder(resolve(settings.model, "chat model"), settings.revision)
         return _instruct(folder, settings.temperature, settings.max_tokens, device_of(config))
-    from flows.asking import check_endpoint
+    from flows.asking import key_of
     from pipeline.backends.endpoint import ChatEndpoint
 
     return ChatEndpoint(
-        endpoint.url, settings.model, key=check_endpoint(endpoint), temperature=settings.temperature,
+        endpoint.url, settings.model, key=key_of(endpoint), temperature=settings.temperature,
         max_tokens=settings.max_tokens, timeout=endpoint.timeout, retries=endpoint.retries,
     )  # fmt: skip
 

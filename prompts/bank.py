@@ -18,6 +18,9 @@ from prompts.vocabulary import Vocabulary
 _BLOCK = 512
 """Candidates that are compared with one another at once."""
 
+_LARGE = 1 << 22
+"""Numbers in a matrix of kept vectors from which a product with a few candidates is quicker the other way round."""
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -95,7 +98,7 @@ class PromptBank:
             raise ValueError("offer the sentences of one class at a time")
         if vectors.ndim != 2 or len(vectors) != len(proposals):
             raise ValueError(f"{len(proposals)} sentences came with vectors of shape {vectors.shape}")
-        if not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3):
+        if not np.allclose(np.sqrt(np.einsum("nc,nc->n", vectors, vectors)), 1, atol=1e-3):  # no copy of the vectors
             raise ValueError("the vectors of a bank must have length 1")
         kept, before = self._kept.setdefault(proposals[0].name, _Kept()), len(self._refused)
         for start in range(0, len(proposals), _BLOCK):
@@ -148,7 +151,8 @@ class _Kept:
         """Give the largest cosine of each of N vectors to the kept ones (-1 without any) and whose it is (-1)."""
         if self._count == 0:
             return np.full(len(vectors), -1, np.float32), np.full(len(vectors), -1, np.int64)
-        cosines = vectors @ self._matrix[: self._count].T
+        matrix = self._matrix[: self._count]
+        cosines = vectors @ matrix.T if matrix.size < _LARGE else (matrix @ vectors.T).T
         nearest = cosines.argmax(1)
         return cosines[np.arange(len(vectors)), nearest], nearest
 
