@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from flows import wiring
+from flows.addresses import check_address, key_of
 from flows.data import novel_names, store_of, vocabulary_of
+from flows.progress import tell
 from flows.steps import Step, replayed
 from flows.weights import resolve
-from pipeline.config import Config, EndpointSettings
+from pipeline.config import Config
 from pipeline.errors import InputError
 from pipeline.hashing import Recipe
 from pipeline.store import Draft
@@ -44,8 +44,12 @@ def grow(config: Config, step: Step, name: str, bank: PromptBank, draft: Draft) 
     experiment, settings = config.experiment, config.experiment.prompts
     vocabulary, encoder = vocabulary_of(config), wiring.encoder_of(config)
     grammar = GrammarAgent(vocabulary, experiment.seed)
+
+    def progress(done: float) -> None:
+        tell(step.stage, step.shard, done)
+
     if settings.agent == "grammar":
-        return grow_bank(bank, grammar, encoder, name, settings.per_class)
+        return grow_bank(bank, grammar, encoder, name, settings.per_class, progress=progress)
     if settings.agent == "replay":
         recorded = replayed(settings, name)
         model = None
@@ -54,7 +58,7 @@ def grow(config: Config, step: Step, name: str, bank: PromptBank, draft: Draft) 
         model = wiring.chat_model_of(config)
     transcript = Transcript(name, recorded, model, _keeper(draft.scratch / FILE, recorded))
     agent = LanguageAgent(vocabulary, name, transcript.ask, experiment.seed, settings.language.requests)
-    growth = grow_bank(bank, agent, encoder, name, settings.per_class, fallback=grammar)
+    growth = grow_bank(bank, agent, encoder, name, settings.per_class, fallback=grammar, progress=progress)
     (draft.folder / FILE).write_text("".join(lines_with_outcome(transcript.used, bank)))
     draft.notes = (*draft.notes, FILE)
     draft.counts |= {"requests": len(transcript.used), "by_grammar": growth.by_fallback}
@@ -88,50 +92,6 @@ def check_agent(config: Config) -> str:
             replayed(settings, name)
         return f"the transcript {language.transcript}"
     return "the vocabulary's grammar"
-
-
-def check_address(settings: EndpointSettings) -> None:
-    """Look at an endpoint's address and the name of its key; what may be a key or a password is not repeated.
-
-    Raises:
-        InputError: one of them is not as it should be.
-    """
-    try:
-        address = urlsplit(settings.url)
-        known = address.scheme in ("http", "https") and bool(address.hostname)
-        secret = address.username or address.password or address.query
-    except ValueError:
-        known = False
-    if not known:
-        raise InputError("execution.endpoint.url: expected an address such as http://localhost:8000/v1")
-    if secret:
-        raise InputError(
-            "execution.endpoint.url holds a user name, a password or a query, and would be written into every run: "
-            "put the key into an environment variable and name that in execution.endpoint.key_variable"
-        )
-    if not re.fullmatch(r"([A-Za-z_][A-Za-z0-9_]*)?", settings.key_variable):
-        raise InputError(
-            "execution.endpoint.key_variable: expected the name of an environment variable, such as OPENAI_API_KEY, "
-            "and not the key itself"
-        )
-
-
-def key_of(settings: EndpointSettings) -> str | None:
-    """Give an endpoint's key out of the environment; None where it wants none.
-
-    Raises:
-        InputError: it is not there.
-    """
-    if not settings.key_variable:
-        return None
-    if not (key := os.environ.get(settings.key_variable, "").strip()):
-        raise InputError(
-            f"the environment variable {settings.key_variable} is not set: it should hold the key of "
-            f"{settings.url} (execution.endpoint.key_variable)"
-        )
-    if not key.isascii() or not key.isprintable():
-        raise InputError(f"the environment variable {settings.key_variable} holds no key: it has other characters")
-    return key
 
 
 def _named(model: str, expected: str) -> str:

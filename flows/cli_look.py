@@ -17,8 +17,8 @@ from pipeline.config import Config
 from pipeline.errors import InputError
 
 DIVERSITY = (
-    "accepted sentences, and as many first proposals unfiltered: mean_cosine over all pairs, nearest_cosine to the nearest "
-    "other one, effective: as how many wholly different ones they count (Vendi score)"
+    "accepted sentences, and as many first proposals unfiltered: mean_cosine over all pairs, nearest_cosine to the "
+    "nearest other one, effective: as how many wholly different ones they count (Vendi score)"
 )
 SHEETS = (".png", ".jpg", ".jpeg")
 RunName = Annotated[str, Parameter(help="A run: its name, the end of its name, latest, or its folder.")]

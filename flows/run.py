@@ -12,7 +12,8 @@ from typing import NamedTuple
 from rich.console import Console
 
 from flows import wiring
-from flows.asking import check_address, check_agent
+from flows.addresses import check_address
+from flows.asking import check_agent
 from flows.data import (
     check_data,
     check_maps,
@@ -159,7 +160,7 @@ def check_inputs(config: Config) -> None:
         resolve(experiment.generate.model, "generator")
         if experiment.refine.enabled:
             resolve(experiment.refine.model, "sam")
-    if config.execution.endpoint.url:
+    if config.execution.endpoint.url or config.execution.endpoint.key_variable:
         check_address(config.execution.endpoint)
     check_maps(config)
     check_own(config)

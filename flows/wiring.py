@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.addresses import key_of
 from flows.data import read_supports, store_of
 from flows.weights import NO_TEXT, gfss_text_of, resolve, text_of
 from pipeline.annotate import look_twice
@@ -41,7 +42,6 @@ def chat_model_of(config: Config) -> ChatModel:
     if config.experiment.prompts.agent == "instruct":
         folder = _folder(resolve(settings.model, "chat model"), settings.revision)
         return _instruct(folder, settings.temperature, settings.max_tokens, device_of(config))
-    from flows.asking import key_of
     from pipeline.backends.endpoint import ChatEndpoint
 
     return ChatEndpoint(

@@ -5,6 +5,7 @@ Source: Syn4Seg, HDIG (the loop of proposals).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +49,7 @@ def grow_bank(
     *,
     fallback: PromptAgent | None = None,
     budget: int | None = None,
+    progress: Callable[[float], None] | None = None,
     patience: int = 16,
 ) -> Growth:
     """Fill the bank until it holds ``wanted`` sentences of the class.
@@ -63,6 +65,7 @@ def grow_bank(
         wanted: how many are to be accepted.
         fallback: proposes the rest when the agent has no more to say.
         budget: most proposals of an agent, 100 for each wanted sentence unless given, but at least 2,000.
+        progress: hears after every block how much of the bank is filled, 0..1.
         patience: leave an agent after so many blocks in a row of which fewer than 1 in 100 sentences was accepted.
 
     Raises:
@@ -85,6 +88,8 @@ def grow_bank(
             refused = bank.offer(proposals, vectors)
             unfiltered.append(vectors[: max(0, wanted - offered - asked)])
             asked += len(proposals)
+            if progress:
+                progress(min(1.0, len(bank.of(name)) / wanted))
             poor = poor + 1 if len(proposals) - len(refused) < len(proposals) / 100 else 0
         offered += asked
     prompts = bank.of(name)[:wanted]

@@ -25,7 +25,7 @@ WINDOW, LEAST = 4, 0.05
 NEAR, RARE, TOLD = 10, 3, 5
 """How many kept sentences, values of an attribute and refused sentences a request names."""
 
-_SYSTEM = (
+_TASK = (
     "You write prompts for a text-to-image model. The pictures train a segmentation model, so the thing that is asked "
     "for must be clearly visible in each, and no two pictures should look alike. You answer with JSON Lines only."
 )
@@ -93,6 +93,7 @@ class LanguageAgent:
         words, attributes = self._vocabulary.words_of(self._name), self._vocabulary.attributes_of(self._name)
         said = [a for a in attributes if any(a.values.values())]
         lines = [
+            _TASK,
             f"Write {ASKED} prompts for pictures of this: {words.one}.",
             f"Each must call it by one of these names, early in the sentence: {', '.join(words.named_by)}.",
             "Each is one plain English sentence of at most 40 words, and differs from all others in what is seen: "
@@ -112,7 +113,7 @@ class LanguageAgent:
             lines.append("Refused of your last answer:")
             lines += [f"- {refusal.text}: {refusal.reason}" for refusal in refused[:TOLD]]
             lines += [f"- {count} x {reason}" for reason, count in Counter(self._invalid).most_common(TOLD)]
-        return [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": "\n".join(lines)}]
+        return [{"role": "user", "content": "\n".join(lines)}]  # many chat templates refuse the role "system"
 
 
 def _near(kept: Sequence[Prompt], refused: Sequence[Refusal]) -> list[str]:

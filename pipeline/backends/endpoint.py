@@ -16,6 +16,8 @@ _AGAIN = {408, 409, 425, 429}
 """Answers below 500 after which it is worth trying again."""
 _LONGEST_WAIT = 120.0
 """Seconds between two tries at most, whatever the server asks for."""
+_SECRET = 8
+"""Letters of the shortest key that is one; local servers are sent words such as "none", which answers may hold too."""
 
 
 class ChatEndpoint:
@@ -57,7 +59,7 @@ class ChatEndpoint:
                 response = self._client.post(self._url, json=question)
             except httpx.InvalidURL as error:
                 raise self._error(f"is no address ({error})", "mend execution.endpoint.url") from None
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 found = f"no answer ({type(error).__name__}: {cause_of(error)})"
             else:
                 if response.is_success:
@@ -109,7 +111,7 @@ class ChatEndpoint:
         return cause_of(Exception(self._without_key(text))) if text.strip() else response.reason_phrase
 
     def _without_key(self, text: str) -> str:
-        return text.replace(self._key, "(key)") if self._key else text
+        return text.replace(self._key, "(key)") if self._key and len(self._key) >= _SECRET else text
 
 
 def _retry_after(value: str) -> float | None:

@@ -120,7 +120,7 @@ def test_a_broken_endpoint_ends_the_run_and_loses_no_answer(language_run, chat_s
     code, _, complaint = language_run("experiment.seed=5", "experiment.prompts.classes=[boat]")
     assert code == 0, complaint
     assert len(chat_server.asked) == 1
-    assert "Already there" in chat_server.asked[0][2]["messages"][1]["content"]
+    assert "Already there" in chat_server.asked[0][2]["messages"][-1]["content"]
 
 
 def test_garbage_falls_back_to_the_grammar_aloud(language_run, chat_server):

@@ -1,5 +1,6 @@
 """The agent that asks a language model: what it asks, how it reads answers, when it stops; and its transcript."""
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from prompts import language
 from prompts.agents import GrammarAgent
 from prompts.answers import MOST, read_answer
 from prompts.bank import PromptBank
@@ -132,7 +134,7 @@ def test_requests_name_what_is_near_what_was_refused_and_what_is_rare() -> None:
     assert [r["sentence"] for r in rows[0]["refused"]] == ["a small boat on a lake", "a car at the sea"]
     assert rows[0]["invalid"] == ["no JSON object in one line"]
     assert rows[1]["refused"][0]["sentence"] == "a boat on a lake"
-    assert rows[0]["request"][1]["content"] == first
+    assert rows[0]["request"][-1]["content"] == first
 
 
 @pytest.mark.parametrize(("model", "requests", "why"), [
@@ -202,3 +204,17 @@ def test_an_agent_is_for_one_class() -> None:
     """Its stop rules count one class's answers, so another class is a bad call."""
     with pytest.raises(ValueError, match="agent for 'boat'"):
         LanguageAgent(WORDS, "boat", lambda *_: None, 0, 1).propose("car", 1, [], [])
+
+
+def test_requests_change_only_with_the_version() -> None:
+    """When a request of picto's first class changes, raise prompts.language.VERSION, then pin the new hash."""
+    requests: list[list[Message]] = []
+
+    def ask(request: list[Message], seed: int) -> str:
+        requests.append([*request, {"role": "seed", "content": str(seed)}])
+        return told("a boat at sunset", "a red boat at sunset", "a car") + "{"
+
+    bank, agent = PromptBank(load_vocabulary("picto"), 0.9), LanguageAgent(load_vocabulary("picto"), "boat", ask, 0, 2)
+    grow_bank(bank, agent, directions, "boat", 2, fallback=GrammarAgent(load_vocabulary("picto"), 0))
+    digest = hashlib.sha256(json.dumps(requests).encode()).hexdigest()[:16]
+    assert (language.VERSION, len(requests), digest) == (1, 2, "eb89f8b4dd0d225e")
