@@ -105,7 +105,7 @@ def _recorded(config: Config, step: Step, unfinished: Path) -> list[Exchange]:
     found = [read_transcript(unfinished, torn=True)] if unfinished.exists() else []
     store = store_of(config)
     for path in sorted((store.root / step.stage).glob(f"{step.shard}-*/{FILE}")):
-        record = store.read(path.parent)
+        record = None if path.parent.suffix == ".partial" else store.read(path.parent)
         if record and record.shard == step.shard and _question(record.recipe) == _question(step.recipe):
             found.append(read_transcript(path))
     return max(found, key=len, default=[])
