@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from flows.settings import load_config
+from flows.settings import dump_config, load_config
 from flows.steps import prompts_step
 
 KEY = "sk-never-to-be-seen"
@@ -123,7 +123,7 @@ def test_a_broken_endpoint_ends_the_run_and_loses_no_answer(language_run, chat_s
     assert "Already there" in chat_server.asked[0][2]["messages"][-1]["content"]
 
 
-def test_garbage_falls_back_to_the_grammar_aloud(language_run, chat_server):
+def test_garbage_falls_back_to_the_grammar_aloud(language_run, chat_server, call, tmp_path):
     """The console and the record say that the grammar wrote the prompts, now and whenever the bank is used again."""
     chat_server.replies = ["I am a teapot."]
     for _ in range(2):
@@ -134,6 +134,22 @@ def test_garbage_falls_back_to_the_grammar_aloud(language_run, chat_server):
     record = json.loads((folder_of(language_run.config, "boat") / "record.json").read_text())
     assert len(record["warnings"]) == 1
     assert len(chat_server.asked) == 4
+
+    place = folder_of(language_run.config, "boat")
+    run = tmp_path / "runs" / "20260101-000000-banks"
+    run.mkdir(parents=True)
+    (tmp_path / "store").symlink_to(place.parents[1].resolve())
+    (run / "experiment.yaml").write_text(dump_config(language_run.config))
+    (run / "lineage.json").write_text(json.dumps({"prompts": {"boat": {"fingerprint": record["fingerprint"]}}}))
+    code, told, _ = call("show", "banks", "prompts", "--output", tmp_path, "--json")
+    (row,) = json.loads(told)["rows"]
+    assert (code, row["kept"], row["warning"]) == (0, 4, record["warnings"][0])
+    diversity = json.loads((place / "diversity.json").read_text())
+    assert row["scores"]["accepted effective"] == diversity["accepted"]["effective"]
+    assert row["scores"]["unfiltered nearest_cosine"] == diversity["unfiltered"]["nearest_cosine"]
+    code, told, _ = call("show", "banks", "prompts", "--output", tmp_path)
+    assert code == 0
+    assert "as how many wholly different ones they count" in told
 
 
 @pytest.mark.parametrize(("settings", "words"), [
