@@ -16,6 +16,10 @@ from flows.steps import CHAIN
 from pipeline.config import Config
 from pipeline.errors import InputError
 
+DIVERSITY = (
+    "accepted sentences, and as many first proposals unfiltered: mean_cosine over all pairs, nearest_cosine to the "
+    "nearest other one, effective: as how many wholly different ones they count (Vendi score)"
+)
 SHEETS = (".png", ".jpg", ".jpeg")
 RunName = Annotated[str, Parameter(help="A run: its name, the end of its name, latest, or its folder.")]
 
@@ -124,6 +128,8 @@ def _show_stage(folder: Path, stage: str, *, as_json: bool) -> None:
         table.add_row(*cells, *([_worst(row["worst"])] if worst else []))
     out.print(f"{folder.name}, {stage}")
     out.print(table)
+    if stage == "prompts":
+        out.print(DIVERSITY)
     limits = limits_of(opened.config)
     for key, label, at, _, limit in SCORES:
         if at == stage and key in scores:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import lru_cache
 from math import ceil
 from pathlib import Path
@@ -166,10 +167,16 @@ def vocabulary_of(config: Config) -> Vocabulary:
     return load_vocabulary(config.experiment.dataset, split_of(config).novel)
 
 
-def words_id(config: Config) -> str | None:
-    """Give what identifies the words that own classes bring along, or None."""
-    if not is_own(config.experiment.dataset):
+def words_id(config: Config, name: str) -> str | None:
+    """Give what identifies the words for a class; None for picto, whose words are its generator's and never change."""
+    if config.experiment.dataset == "picto":
         return None
+    if not is_own(config.experiment.dataset):
+        words = vocabulary_of(config)
+        said = words.attributes_of(name)
+        sayable = {(a.name, value) for a in said for value in a.values}
+        pairs = sorted(sorted(pair) for pair in words.forbidden if pair <= sayable)
+        return hash_json([words.templates, asdict(words.words_of(name)), [asdict(a) for a in said], pairs])
     dataset = dataset_of(config)
     assert isinstance(dataset, Own)
     return hash_json(dataset.file.prompts)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from flows.asking import check_agent
 from flows.data import check_data, find_data, note_on_lists
 from flows.needs import looks_without_weights, needs_sam, words
 from flows.plan import make_plan
@@ -42,6 +43,7 @@ def inspect(config: Config, *, weights: bool = True) -> list[dict[str, Any]]:
         "final backbone": lambda: resolve(experiment.model.backbone, "backbone"),
         "SAM": lambda: _sam(config),
         "data": lambda: _data(config),
+        "prompt agent": lambda: check_agent(config),
         "prompt words": lambda: words(config),
         "output folder": lambda: _disk(config),
     }

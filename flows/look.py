@@ -98,7 +98,9 @@ def classes_of_stage(opened: Opened, stage: str) -> list[dict[str, Any]]:
         banks = [count_bank(found, record) for record in found.of(stage)]
         return [
             {"class": b["name"], "made": b["offered"], "kept": b["accepted"], "dropped": b["reasons"],
-             "scores": b["diversity"] or {}} for b in banks
+             **({"warning": " ".join(b["warnings"])} if b["warnings"] else {}),
+             "scores": {f"{who} {key}": value for who, told in (b["diversity"] or {}).items()
+                        for key, value in told.items()}} for b in banks
         ]  # fmt: skip
     if stage == "dataset":
         (record,) = found.of(stage)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import NamedTuple
 from rich.console import Console
 
 from flows import wiring
+from flows.addresses import check_address
+from flows.asking import check_agent
 from flows.data import (
     check_data,
     check_maps,
@@ -115,13 +117,26 @@ def compute(
                 prepare_data(config)
         plan = make_plan(config, until, pictures)
         if plan.complete and not show:
-            return Computed(plan.records, plan, finish(plan.records) if finish else None)
+            found = Computed(plan.records, plan, finish(plan.records) if finish else None)
+            _warn(found.records, console)
+            return found
+        if plan.stages["prompts"].reuse < plan.stages["prompts"].total:
+            check_agent(config)
         check_pictures(config, plan)
         try:
-            return _compute(config, until, plan, console, name, pictures, finish, server)
+            found = _compute(config, until, plan, console, name, pictures, finish, server)
+            _warn(found.records, console)
+            return found
         except InputError:
             store_of(config).sweep()  # of what the other workers had begun
             raise
+
+
+def _warn(records: Sequence[StageRecord], console: Console) -> None:
+    """Tell what the shards of a run warn of, those that were there before too."""
+    for record in records:
+        for sentence in record.warnings:
+            console.print(f"warning: {record.stage} {record.shard}: {sentence}", markup=False, soft_wrap=True)
 
 
 def check_inputs(config: Config) -> None:
@@ -145,6 +160,8 @@ def check_inputs(config: Config) -> None:
         resolve(experiment.generate.model, "generator")
         if experiment.refine.enabled:
             wiring.refiner_place(config)
+    if config.execution.endpoint.url or config.execution.endpoint.key_variable:
+        check_address(config.execution.endpoint)
     check_maps(config)
     check_own(config)
     find_data(config)

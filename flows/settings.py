@@ -72,7 +72,12 @@ def check_config(config: Config) -> Config:
 def with_whole_paths(config: Config) -> Config:
     """Give a config that means the same in any working folder."""
     places = {key: str(Path(getattr(config.execution, key)).resolve()) for key in ("output", "data")}
-    return config.model_copy(update={"execution": config.execution.model_copy(update=places)})
+    execution, experiment = config.execution.model_copy(update=places), config.experiment
+    if named := experiment.prompts.language.transcript:
+        language = experiment.prompts.language.model_copy(update={"transcript": str(Path(named).resolve())})
+        prompts = experiment.prompts.model_copy(update={"language": language})
+        experiment = experiment.model_copy(update={"prompts": prompts})
+    return config.model_copy(update={"execution": execution, "experiment": experiment})
 
 
 def dump_config(config: Config) -> str:

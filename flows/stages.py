@@ -9,9 +9,10 @@ from functools import cached_property
 
 import numpy as np
 
-from flows import steps, wiring
+from flows import asking, steps, wiring
 from flows.data import split_of, store_of, vocabulary_of
 from flows.progress import tell
+from flows.report.banks import DIVERSITY
 from flows.steps import Step
 from pipeline.annotate import annotate, look_twice
 from pipeline.assemble import write_voc
@@ -24,12 +25,13 @@ from pipeline.relabel import relabel
 from pipeline.store import Draft, StageRecord
 from pipeline.types import Floats, Sample
 from prompts.bank import PromptBank
-from prompts.build import class_prompt, grow_bank
+from prompts.build import class_prompt
+from prompts.diversity import diversity
 
 
 def write_prompts(config: Config, name: str) -> StageRecord:
     """Fill the prompt bank of a class."""
-    settings = config.experiment.prompts
+    settings, step = config.experiment.prompts, steps.prompts_step(config, name)
     vocabulary = vocabulary_of(config)
 
     def work(draft: Draft) -> None:
@@ -38,14 +40,19 @@ def write_prompts(config: Config, name: str) -> StageRecord:
             draft.counts = {"prompts": 1}
             return
         bank = PromptBank(vocabulary, settings.max_similarity)
-        encoder = wiring.encoder_of(config)
-        growth = grow_bank(bank, wiring.agent_of(config), encoder, name, settings.per_class)
+        growth = asking.grow(config, step, name, bank, draft)
+        vectors = wiring.encoder_of(config)([p.text for p in growth.prompts])
         _write_lines(draft, "prompts.jsonl", [asdict(p) for p in growth.prompts])
         _write_lines(draft, "refused.jsonl", [asdict(r) for r in bank.refused])
-        np.save(draft.folder / "vectors.npy", encoder([p.text for p in growth.prompts]))
-        draft.counts = {"prompts": len(growth.prompts), "offered": growth.offered, "refused": len(bank.refused)}
+        np.save(draft.folder / "vectors.npy", vectors)
+        told = {"accepted": diversity(vectors), "unfiltered": diversity(growth.unfiltered)}
+        (draft.folder / DIVERSITY).write_text(json.dumps(told) + "\n")
+        draft.notes = (*draft.notes, DIVERSITY)
+        offers = {"prompts": len(growth.prompts), "offered": growth.offered, "refused": len(bank.refused)}
+        draft.counts = {**offers, **draft.counts}
+        draft.warnings += [growth.warning] if growth.warning else []
 
-    return _compute(config, steps.prompts_step(config, name), work)
+    return _compute(config, step, work)
 
 
 def draw_images(config: Config, step: Step, orders: Sequence[Order]) -> StageRecord:

@@ -26,15 +26,19 @@ from pipeline.config import (
     FinalSettings,
     ModelOptions,
     NetworkOptions,
+    PromptSettings,
     Settings,
     TeacherSettings,
     TrainSettings,
 )
 from pipeline.datasets import is_own
+from pipeline.errors import InputError
 from pipeline.generate import Order, plan_samples
 from pipeline.hashing import Recipe, hash_json
 from pipeline.store import StageRecord
+from prompts import language
 from prompts.bank import Prompt
+from prompts.transcript import Exchange, find_transcript
 
 CHAIN = ("prompts", "images", "teacher", "annotate", "filter", "relabel", "refine", "dataset", "train", "scores")
 """All stages in the order of their work; beside them stand fss and start."""
@@ -71,13 +75,37 @@ class Step:
 
 def prompts_step(config: Config, name: str) -> Step:
     """The prompt bank of a class."""
-    settings = _chosen(config.experiment.prompts, without=("classes",))
+    prompts = config.experiment.prompts
+    settings = _chosen(prompts, without=("classes", "language"))
     weights = weights_id(config.experiment.generate.model, "generator") if config.experiment.prompts.enabled else None
     recipe = _recipe("prompts", settings, weights=weights, seed=config.experiment.seed)
-    inputs = {"class": name, "dataset": split_of(config).dataset}
-    if words := words_id(config):
+    inputs: dict[str, Any] = {"class": name, "dataset": split_of(config).dataset}
+    if words := words_id(config, name):
         inputs["words"] = words
+    if prompts.enabled and prompts.agent != "grammar":
+        inputs["language"] = _language(prompts, name)
     return Step("prompts", shard_name(name), {**recipe, "inputs": inputs})
+
+
+def _language(settings: PromptSettings, name: str) -> dict[str, Any]:
+    """What the answers of a language model depend on: the model and its settings, or the answers themselves."""
+    chosen = settings.language
+    asked: dict[str, Any] = {"version": language.VERSION, "requests": chosen.requests}
+    if settings.agent == "replay":
+        return {**asked, "answers": hash_json([exchange.answer for exchange in replayed(settings, name)])}
+    weights = weights_id(chosen.model, "chat model") if settings.agent == "instruct" else chosen.model
+    return {**asked, **chosen.model_dump(include={"revision", "temperature", "max_tokens"}), "model": weights}
+
+
+def replayed(settings: PromptSettings, name: str) -> list[Exchange]:
+    """Read the exchanges about a class that the agent ``replay`` plays.
+
+    Raises:
+        InputError: there are none.
+    """
+    if not settings.language.transcript:
+        raise InputError("experiment.prompts.language.transcript is empty: give a transcript.jsonl or a folder of them")
+    return find_transcript(Path(settings.language.transcript), name)
 
 
 def orders_of(config: Config, bank: StageRecord) -> list[Order]:

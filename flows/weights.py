@@ -12,7 +12,9 @@ from pipeline.hashing import hash_files, hash_json, list_files
 
 _HUB = re.compile(r"\w[\w.-]*/[\w.-]+")
 _LARGE = 1 << 30
-_MARK = {"generator": "model_index.json", "backbone": "config.json", "sam": "config.json"}
+_MARK = {
+    "generator": "model_index.json", "backbone": "config.json", "sam": "config.json", "chat model": "config.json",
+}  # fmt: skip
 _SAM = ("vit_b", "vit_l", "vit_h")
 _FILES = {"backbone": (".safetensors",), "text": (".safetensors", ".txt", ".vec")}
 """Endings of what is one file."""
@@ -25,7 +27,7 @@ def resolve(name: str, part: str) -> str:
     Args:
         name: "picto", a path (of a backbone also a MobileNetV2's ``.safetensors`` file), "vit_h=PATH" of a SAM's
             original checkpoint, or a hub name such as "stabilityai/stable-diffusion-3.5-large".
-        part: generator, backbone, sam, or text: a CLIP text encoder or a file of word vectors (see
+        part: generator, backbone, sam, chat model, or text: a CLIP text encoder or a file of word vectors (see
             `fss_models.words`); picto's is that of its generator.
 
     Raises:
@@ -81,9 +83,10 @@ def _nothing(place: str, part: str, more: str = "") -> InputError:
             f"no text encoder and no word vectors at {place!r}: give picto, the folder of a CLIP text encoder, a hub "
             "name such as owner/model, a file of word vectors, or none"
         )
+    own = "" if part == "chat model" else "picto, "
     checkpoints = "vit_b=FILE, vit_l=FILE, vit_h=FILE, " if part == "sam" else ""
     return InputError(
-        f"no {part} at {place!r}: give picto, a folder with {_MARK[part]} and *.safetensors, {checkpoints}"
+        f"no {part} at {place!r}: give {own}a folder with {_MARK[part]} and *.safetensors, {checkpoints}"
         f"or a hub name such as owner/model{more}"
     )
 

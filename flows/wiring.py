@@ -7,7 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.data import read_supports, store_of, vocabulary_of
+from flows.addresses import key_of
+from flows.data import read_supports, store_of
 from flows.weights import NO_TEXT, check_revision, gfss_text_of, resolve, text_of
 from pipeline.annotate import look_twice
 from pipeline.config import Config
@@ -15,7 +16,8 @@ from pipeline.errors import InputError
 from pipeline.prototypes import centred, support_prototype
 from pipeline.store import StageRecord
 from pipeline.types import BoundaryRefiner, Floats, ImageGenerator, Picture, Support, Teacher
-from prompts.agents import GrammarAgent, PromptAgent, TextEncoder
+from prompts.agents import TextEncoder
+from prompts.transcript import ChatModel
 
 if TYPE_CHECKING:
     from pipeline.backends.precision import Precision
@@ -31,9 +33,22 @@ def device_of(config: Config) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def agent_of(config: Config) -> PromptAgent:
-    """Give who proposes prompts."""
-    return GrammarAgent(vocabulary_of(config), config.experiment.seed)
+def chat_model_of(config: Config) -> ChatModel:
+    """Give the language model that writes prompts.
+
+    Raises:
+        InputError: it is not there, or its key is not.
+    """
+    settings, endpoint = config.experiment.prompts.language, config.execution.endpoint
+    if config.experiment.prompts.agent == "instruct":
+        folder = _folder(resolve(settings.model, "chat model"), settings.revision)
+        return _instruct(folder, settings.temperature, settings.max_tokens, device_of(config))
+    from pipeline.backends.endpoint import ChatEndpoint
+
+    return ChatEndpoint(
+        endpoint.url, settings.model, key=key_of(endpoint), temperature=settings.temperature,
+        max_tokens=settings.max_tokens, timeout=endpoint.timeout, retries=endpoint.retries,
+    )  # fmt: skip
 
 
 def encoder_of(config: Config) -> TextEncoder:
@@ -152,6 +167,13 @@ def _generator(folder: str, steps: int, guidance: float, device: str) -> Diffusi
     from pipeline.backends.stable_diffusion import DiffusionGenerator
 
     return DiffusionGenerator.from_folder(Path(folder), steps, guidance, device=device)
+
+
+@lru_cache(maxsize=1)
+def _instruct(folder: str, temperature: float, max_tokens: int, device: str) -> ChatModel:
+    from pipeline.backends.instruct import InstructModel
+
+    return InstructModel.from_folder(Path(folder), temperature=temperature, max_tokens=max_tokens, device=device)
 
 
 @lru_cache(maxsize=1)

@@ -48,10 +48,27 @@ class Settings(BaseModel):
         return {name: value for name, value in values.items() if name not in later or name in changed}
 
 
+class LanguageSettings(Settings):
+    """The language model of the agents ``instruct`` and ``endpoint``, or its transcript. Source: ours."""
+
+    model: str = Field(
+        "", description="instruct: a chat model of transformers by folder or hub name; endpoint: its name there"
+    )
+    revision: str = Field("", description="instruct, from the hub: branch, tag or commit")
+    temperature: float = Field(0.9, ge=0, le=2, description="of sampling; 0: always the likeliest word")
+    max_tokens: int = Field(2048, ge=64, le=131_072, description="most tokens of an answer")
+    requests: int = Field(200, ge=1, le=100_000, description="most requests a class; then the grammar writes the rest")
+    transcript: str = Field("", description="replay: a transcript.jsonl, or a folder that has some in it")
+
+
 class PromptSettings(Settings):
     """HDIG's prompt bank. Source: systems.md 4.2."""
 
-    agent: Literal["grammar"] = Field("grammar", description="who proposes prompts")
+    agent: Literal["grammar", "instruct", "endpoint", "replay"] = Field(
+        "grammar", description="who proposes prompts: the vocabulary's grammar, a local chat model, a chat endpoint, "
+        "or the transcript of one of these"
+    )
+    language: LanguageSettings = LanguageSettings()
     per_class: int = Field(40, ge=1, le=1_000_000, description="accepted prompts a class")
     max_similarity: float = Field(0.93, gt=0, le=1, description="lambda: accept below this cosine to every kept prompt")
     classes: tuple[str, ...] = Field((), description="novel classes to draw; empty means all of the fold")
@@ -278,6 +295,15 @@ class Experiment(Settings):
     prepare: PrepareSettings = PrepareSettings()
 
 
+class EndpointSettings(Settings):
+    """Where the prompt agent ``endpoint`` asks; what it asks, and which model, stands in ``experiment.prompts``."""
+
+    url: str = Field("", description="of an OpenAI-compatible server, such as http://localhost:8000/v1")
+    key_variable: str = Field("", description="environment variable that holds the key; empty: the server wants none")
+    timeout: float = Field(120, gt=0, le=3600, description="seconds to wait for an answer")
+    retries: int = Field(5, ge=0, le=100, description="further tries after no answer, 429 or 5xx")
+
+
 class Execution(Settings):
     """Everything that changes only speed or place."""
 
@@ -291,6 +317,7 @@ class Execution(Settings):
         2, ge=0, le=100, description="validation pictures a novel class that the report shows the models on; 0: none, "
         "no model is loaded for it"
     )
+    endpoint: EndpointSettings = EndpointSettings()
     data: str = Field("data", description="folder of the data sets that are not drawn: VOC2012, COCO2014, ...")
 
 

@@ -51,6 +51,7 @@ class StageRecord:
         seconds: wall time.
         versions: library -> version, for people; no part of any hash.
         files: file -> bytes, by which a damaged shard is noticed.
+        warnings: sentences that whoever runs it should read; none in records from before there were any.
     """
 
     stage: str
@@ -63,6 +64,7 @@ class StageRecord:
     seconds: float
     versions: Mapping[str, str]
     files: Mapping[str, int]
+    warnings: Sequence[str] = ()
 
     @property
     def place(self) -> str:
@@ -81,6 +83,7 @@ class Draft:
         dropped: reason -> number of samples.
         content: hash of the outcome; None means all files but those named in ``notes``.
         notes: files that tell of the work and not of its outcome, such as a training log with times.
+        warnings: sentences that whoever runs it should read.
     """
 
     folder: Path
@@ -89,6 +92,7 @@ class Draft:
     dropped: dict[str, int] = field(default_factory=dict)
     content: str | None = None
     notes: tuple[str, ...] = ()
+    warnings: list[str] = field(default_factory=list)
 
     def write_samples(self, samples: Sequence[Sample], pictures: Mapping[str, Path] | None = None) -> None:
         """Write the sample table with its arrays, and count.
@@ -276,7 +280,7 @@ def _record(stage: str, shard: str, recipe: Recipe, draft: Draft, seconds: float
     sizes = {name: (draft.folder / name).stat().st_size for name in files}
     return StageRecord(
         stage, shard, fingerprint(stage, recipe), content, dict(recipe), draft.counts, draft.dropped, round(seconds, 2),
-        _versions(), sizes,
+        _versions(), sizes, draft.warnings,
     )  # fmt: skip
 
 

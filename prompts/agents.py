@@ -6,12 +6,15 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prompts.vocabulary import Values, Vocabulary
+
+if TYPE_CHECKING:
+    from prompts.bank import Prompt, Refusal
 
 Vectors = NDArray[np.float32]
 
@@ -28,8 +31,17 @@ class Proposal:
 class PromptAgent(Protocol):
     """Writes sentences about a class."""
 
-    def propose(self, name: str, wanted: int, kept: Sequence[str]) -> list[Proposal]:
-        """Propose up to ``wanted`` further sentences, given those kept so far; none means that it has no more."""
+    def propose(
+        self, name: str, wanted: int, kept: Sequence[Prompt], refused: Sequence[Refusal]
+    ) -> list[Proposal]:
+        """Propose further sentences; none means that it has no more.
+
+        Args:
+            name: the class.
+            wanted: most sentences to propose.
+            kept: all accepted so far.
+            refused: what of the last proposals was refused, each with its reason and the kept one it was nearest to.
+        """
         ...
 
 
@@ -58,8 +70,10 @@ class GrammarAgent:
         self._seed = seed
         self._streams: dict[str, Iterator[Proposal]] = {}
 
-    def propose(self, name: str, wanted: int, kept: Sequence[str] = ()) -> list[Proposal]:
-        """Give the next ``wanted`` sentences of the class, fewer where the grammar ends; ``kept`` is not looked at."""
+    def propose(
+        self, name: str, wanted: int, kept: Sequence[Prompt] = (), refused: Sequence[Refusal] = ()
+    ) -> list[Proposal]:
+        """Give the next ``wanted`` sentences of the class, fewer where the grammar ends, whatever became of others."""
         if name not in self._streams:
             self._streams[name] = self._stream(name)
         return list(itertools.islice(self._streams[name], wanted))
@@ -120,9 +134,10 @@ class _Deck:
     def deal(self, suits: Callable[[str], bool] = lambda card: True) -> str | None:
         """Deal the first card for which ``suits(card)`` holds, or None where no card suits."""
         if not any(suits(card) for card in self._left):
+            if not any(suits(card) for card in self._cards):
+                return None
             self._left += [self._cards[i] for i in self._rng.permutation(len(self._cards))]
-        place = next((i for i, card in enumerate(self._left) if suits(card)), None)
-        return None if place is None else self._left.pop(place)
+        return self._left.pop(next(i for i, card in enumerate(self._left) if suits(card)))
 
     def take_back(self, card: str) -> None:
         """Put a card under the deck."""

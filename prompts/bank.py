@@ -18,6 +18,9 @@ from prompts.vocabulary import Vocabulary
 _BLOCK = 512
 """Candidates that are compared with one another at once."""
 
+_LARGE = 1 << 22
+"""Numbers in a matrix of kept vectors from which a product with a few candidates is quicker the other way round."""
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -79,8 +82,8 @@ class PromptBank:
         """Give the accepted sentences of a class in order."""
         return tuple(self._kept[name].prompts) if name in self._kept else ()
 
-    def offer(self, proposals: Sequence[Proposal], vectors: Vectors) -> None:
-        """Accept or refuse sentences of one class, in order.
+    def offer(self, proposals: Sequence[Proposal], vectors: Vectors) -> list[Refusal]:
+        """Accept or refuse sentences of one class, in order; gives those of them that were refused.
 
         Args:
             proposals: N sentences.
@@ -90,16 +93,17 @@ class PromptBank:
             ValueError: the sentences are of several classes, or the vectors are not N unit vectors.
         """
         if not proposals:
-            return
+            return []
         if len({p.name for p in proposals}) > 1:
             raise ValueError("offer the sentences of one class at a time")
         if vectors.ndim != 2 or len(vectors) != len(proposals):
             raise ValueError(f"{len(proposals)} sentences came with vectors of shape {vectors.shape}")
-        if not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3):
+        if not np.allclose(np.sqrt(np.einsum("nc,nc->n", vectors, vectors)), 1, atol=1e-3):  # no copy of the vectors
             raise ValueError("the vectors of a bank must have length 1")
-        kept = self._kept.setdefault(proposals[0].name, _Kept())
+        kept, before = self._kept.setdefault(proposals[0].name, _Kept()), len(self._refused)
         for start in range(0, len(proposals), _BLOCK):
             self._offer_block(kept, proposals[start : start + _BLOCK], vectors[start : start + _BLOCK])
+        return self._refused[before:]
 
     def _offer_block(self, kept: _Kept, proposals: Sequence[Proposal], vectors: Vectors) -> None:
         before = len(kept.prompts)
@@ -147,7 +151,8 @@ class _Kept:
         """Give the largest cosine of each of N vectors to the kept ones (-1 without any) and whose it is (-1)."""
         if self._count == 0:
             return np.full(len(vectors), -1, np.float32), np.full(len(vectors), -1, np.int64)
-        cosines = vectors @ self._matrix[: self._count].T
+        matrix = self._matrix[: self._count]
+        cosines = vectors @ matrix.T if matrix.size < _LARGE else (matrix @ vectors.T).T
         nearest = cosines.argmax(1)
         return cosines[np.arange(len(vectors)), nearest], nearest
 

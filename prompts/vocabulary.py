@@ -2,15 +2,18 @@
 
 A template is a list of parts. A part names attributes in braces and is left out of the sentence when one of them is
 not said. ``{a}`` is the article of the next word, ``{thing}`` the kind or else the class's own noun, ``{one}`` and
-``{many}`` the noun in singular and plural.
+``{many}`` the noun in singular and plural. The words of an attribute may name other attributes too, which are left out
+where they are not said. Values may stand in groups, and a forbidden pair may name a group, a list, or "*" for all.
 """
 
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from prompts.errors import InputError
 Values = dict[str, str]
 """Attribute -> value, without the attributes that are not said."""
 
+_NONE: frozenset[tuple[str, str]] = frozenset()
 _FOLDER = Path(__file__).parent / "vocabularies"
 
 
@@ -81,32 +85,83 @@ class Vocabulary:
 
     def attributes_of(self, name: str) -> tuple[Attribute, ...]:
         """Give the attributes that a class's sentences can say: its own, the shared ones, and which template."""
-        own = self.words_of(name).own
-        taken = {a.name for a in own}
-        shared = tuple(a for a in self.attributes if a.name not in taken)
-        template = Attribute("template", {str(i): "" for i in range(len(self.templates))})
-        return (*own, *shared, template) if len(self.templates) > 1 else (*own, *shared)
+        if name not in self._said:
+            own = self.words_of(name).own
+            taken = {a.name for a in own}
+            shared = [self._sayable(a, own) for a in self.attributes if a.name not in taken]
+            template = Attribute("template", {str(i): "" for i in range(len(self.templates))})
+            said = (*own, *(a for a in shared if a.values))
+            self._said[name] = (*said, template) if len(self.templates) > 1 else said
+        return self._said[name]
+
+    @cached_property
+    def _said(self) -> dict[str, tuple[Attribute, ...]]:
+        return {}
 
     def allows(self, values: Values) -> bool:
         """Say whether no two of the values are a forbidden pair."""
         items = set(values.items())
-        return not any(pair <= items for pair in self.forbidden)
+        return all(self._foes.get(item, _NONE).isdisjoint(items) for item in items)
+
+    @cached_property
+    def _foes(self) -> dict[tuple[str, str], frozenset[tuple[str, str]]]:
+        foes: dict[tuple[str, str], frozenset[tuple[str, str]]] = {}
+        for pair in self.forbidden:
+            for item in pair:
+                foes[item] = foes.get(item, _NONE) | (pair - {item})
+        return foes
+
+    def _sayable(self, shared: Attribute, own: Sequence[Attribute]) -> Attribute:
+        """Leave out what no sentence of a class can say, such as lamp light where every scene is outdoors."""
+        values = {
+            value: words for value, words in shared.values.items()
+            if all(any(self.allows({shared.name: value, a.name: other}) for other in a.values) for a in own)
+        }  # fmt: skip
+        return Attribute(shared.name, values, shared.absent)
 
     def sentence(self, name: str, values: Mapping[str, str]) -> str:
         """Write the sentence for some values; what is not given is not said."""
         words = self.words_of(name)
         spoken = {a.name: a.values[values[a.name]] for a in self.attributes_of(name) if a.name in values}
-        nouns = {"one": words.one, "many": words.many, "thing": spoken.get("kind", words.one)}
-        fields = {k: v.format(**nouns, a="{a}") for k, v in spoken.items()} | nouns | {"a": "{a}"}
+        nouns = {"one": words.one, "many": words.many, "thing": spoken.get("kind", words.one), "a": "{a}"}
+        within = {a.name: spoken.get(a.name, "") for a in self.attributes_of(name)} | nouns
+        fields = {k: " ".join(v.format(**within).split()) for k, v in spoken.items()} | nouns
         parts = self.templates[int(values.get("template", "0"))]
         said = [p.format(**fields) for p in parts if all(f in fields for f in re.findall(r"{(\w+)}", p))]
         text = " ".join(part for part in said if part).replace(" ,", ",")
         return re.sub(r"{a} (?=(\w))", lambda m: "an " if m[1].lower() in "aeiou" else "a ", text)
 
     def names(self, name: str, text: str) -> bool:
-        """Say whether a sentence names the class, by its noun, its plural or a synonym."""
-        words = "|".join(re.escape(word) for word in self.words_of(name).named_by)
-        return re.search(rf"\b(?:{words})\b", text, re.IGNORECASE) is not None
+        """Say whether a sentence names the class, by its noun, a synonym or a plural, as a word of its own.
+
+        A word that is part of another class's name does not count: a hot dog is no dog.
+        """
+        if name not in self._patterns:
+            mine = self.words_of(name).named_by
+            others = {w for n, words in self.classes.items() if n != name for w in words.named_by if w not in mine}
+            longer = [w for w in others if any(_found([m], w) for m in mine)]
+            self._patterns[name] = re.compile(f"{_any_of(longer)}|({_any_of(mine)})", re.IGNORECASE)
+        return any(match[1] for match in self._patterns[name].finditer(text))
+
+    @cached_property
+    def _patterns(self) -> dict[str, re.Pattern[str]]:
+        return {}
+
+
+def _any_of(words: Sequence[str]) -> str:
+    """Give the pattern of any of some words, with a space or a hyphen between the parts of a word."""
+    spelt = "|".join(re.escape(w).replace(r"\ ", r"[\s-]+") for w in sorted(words, key=len, reverse=True))
+    return rf"(?<!\w)(?:{spelt})(?!\w|-\w)" if words else r"(?!)"
+
+
+def _found(words: Sequence[str], text: str) -> bool:
+    return re.search(_any_of(words), text, re.IGNORECASE) is not None
+
+
+def _plural(word: str) -> str:
+    if re.search(r"(s|x|z|ch|sh)$", word):
+        return word + "es"
+    return word[:-1] + "ies" if re.search(r"[^aeiou]y$", word) else word + "s"
 
 
 def load_vocabulary(dataset: str, names: Sequence[str] = ()) -> Vocabulary:
@@ -172,8 +227,14 @@ def _raw(dataset: str) -> dict[str, Any]:
         known = ", ".join(sorted(p.stem for p in _FOLDER.glob("*.yaml")))
         raise InputError(f"there is no prompt vocabulary for {dataset!r}: the known ones are {known}")
     try:
-        return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, TypeError, ValueError) as error:
+        raw = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+        if "words" not in raw:
+            return raw
+        source = _raw(raw["words"])
+        names = raw.get("classes") or {name: name for name in source["classes"]}
+        classes = {name: {"one": other, **source["classes"][other]} for name, other in names.items()}
+        return {**source, "classes": classes}
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path.name} is not a vocabulary ({error}): compare it with picto.yaml") from error
 
 
@@ -192,12 +253,44 @@ def _parse(dataset: str, raw: Mapping[str, Any]) -> Vocabulary:
     for name, entry in raw["classes"].items():
         one = entry.get("one", name)
         many = entry.get("many", one + "s")
-        named_by = dict.fromkeys([one, many, name, *entry.get("also", [])])
+        names = [one, name, *entry.get("also", [])]
+        named_by = dict.fromkeys([one, many, *names[1:], *(_plural(word) for word in names)])
         own = tuple(_attribute(a, entry[a], share) for a, share in absent.items() if a in entry)
         classes[name] = ClassWords(one, many, tuple(named_by), own)
-    forbidden = frozenset(frozenset(pair.items()) for pair in raw.get("forbidden", []))
+    values: _Groups = {}
+    for part in ({n: e["values"] for n, e in said.items() if "values" in e}, *raw["classes"].values()):
+        for attribute in absent:
+            for group, value in _grouped((part or {}).get(attribute, [])):
+                values.setdefault(attribute, {}).setdefault(group, {})[value] = None
+                values[attribute].setdefault("*", {})[value] = None
+    forbidden = frozenset(pair for entry in raw.get("forbidden", []) for pair in _pairs(entry, values))
     return Vocabulary(dataset, tuple(tuple(t) for t in raw["templates"]), shared, classes, forbidden)
 
 
-def _attribute(name: str, values: Mapping[str, str] | list[str], absent: float) -> Attribute:
-    return Attribute(name, dict(values) if isinstance(values, Mapping) else {v: v for v in values}, absent)
+_Groups = dict[str, dict[str, dict[str, None]]]
+"""Attribute -> group -> its values, of all classes together; each value is a group too, and "*" holds all."""
+
+
+def _grouped(values: Mapping[str, Any] | list[str]) -> Iterator[tuple[str, str]]:
+    """Give each value of an attribute with every group that it is in."""
+    for key, entry in values.items() if isinstance(values, Mapping) else ((v, v) for v in values):
+        for value in entry if isinstance(entry, list) else [key]:
+            yield key, value
+            yield value, value
+
+
+def _pairs(entry: Mapping[str, Any], groups: _Groups) -> Iterator[frozenset[tuple[str, str]]]:
+    sides = []
+    for name, told in entry.items():
+        named = told if isinstance(told, list) else [told]
+        sides.append([(name, value) for one in named for value in groups.get(name, {}).get(one, [one])])
+    if len(sides) != 2:
+        raise ValueError(f"the forbidden {dict(entry)} is no pair")
+    yield from (frozenset(pair) for pair in itertools.product(*sides))
+
+
+def _attribute(name: str, values: Mapping[str, Any] | list[str], absent: float) -> Attribute:
+    if isinstance(values, Mapping):
+        listed = any(isinstance(entry, list) for entry in values.values())
+        return Attribute(name, {v: v for _, v in _grouped(values)} if listed else dict(values), absent)
+    return Attribute(name, {v: v for v in values}, absent)

@@ -1,8 +1,12 @@
 """For all tests: one thread, no network but loopback, nothing outside temporary folders."""
 
+import json
 import os
 import socket
 import tempfile
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -48,3 +52,57 @@ def shared(root):
     if not folder.is_dir():
         pytest.skip("no shared data")
     return folder
+
+
+class ChatServer(ThreadingHTTPServer):
+    """A loopback server that speaks OpenAI's chat protocol.
+
+    Attributes:
+        replies: given in turn, the last one for ever: the answer's text; (status, headers, body); seconds of silence;
+            or a function of the question that gives one of these.
+        asked: (path, headers, question) of every request.
+    """
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), _ChatHandler)
+        self.replies, self.asked = [], []
+        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+
+
+class _ChatHandler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        server = self.server
+        question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        server.asked.append((self.path, dict(self.headers), question))
+        reply = server.replies[min(len(server.asked), len(server.replies)) - 1]
+        reply = reply(question) if callable(reply) else reply
+        if isinstance(reply, float):
+            time.sleep(reply)
+            return
+        if isinstance(reply, str):
+            reply = (200, {}, json.dumps({"choices": [{"message": {"role": "assistant", "content": reply}}]}))
+        status, headers, body = reply
+        self.send_response(status)
+        for name, value in {"Content-Length": len(body.encode()), **headers}.items():
+            self.send_header(name, str(value))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def chat_server(monkeypatch):
+    """A chat endpoint on this machine, asked without any proxy."""
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    with ChatServer() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from flows.report.found import Found, read_lines
 from flows.report.script import write_script
 from pipeline.store import StageRecord
+from prompts.diversity import diversity
 
 LISTED = 2000
 """Sentences of a class that the page lists, of the accepted and of the refused ones each."""
 BINS = 40
+DIVERSITY = "diversity.json"
 
 
 def write_banks(found: Found, folder: Path) -> dict[str, dict[str, Any]]:
@@ -46,42 +48,19 @@ def count_bank(found: Found, record: StageRecord) -> dict[str, Any]:
     offered = record.counts.get("offered", len(accepted) + len(refused))
     if offered > len(accepted) + len(refused):
         reasons["accepted in the last block, but not needed"] = offered - len(accepted) - len(refused)
-    vectors = place / "vectors.npy"
     return {
         "name": accepted[0]["name"] if accepted else record.shard, "accepted": len(accepted), "refused": len(refused),
         "offered": offered, "reasons": dict(reasons),
-        "diversity": diversity(np.load(vectors)) if vectors.exists() else None,
+        "diversity": _diversity(place), "warnings": list(record.warnings),
     }  # fmt: skip
 
 
-def diversity(vectors: NDArray[np.float32]) -> dict[str, float]:
-    """Say how different sentences are, from their unit vectors, float32 (N, C).
-
-    Returns:
-        ``mean_cosine`` over all pairs, ``effective``: as how many wholly different sentences they count.
-    """
-    count = len(vectors)
-    if count < 2:
-        return {"mean_cosine": 1.0, "effective": float(count)}
-    x = vectors.astype(np.float64)
-    total = float(np.square(x.sum(0)).sum())
-    return {
-        "mean_cosine": round((total - count) / (count * (count - 1)), 4),
-        "effective": round(vendi(x), 2),
-    }
-
-
-def vendi(vectors: NDArray[np.float64]) -> float:
-    """Give the Vendi score of unit vectors (N, C): 1 where all are equal, N where all are orthogonal.
-
-    Source: Friedman and Dieng 2023, exp(-sum_i l_i log l_i) with l the eigenvalues of K / N, K the matrix of cosines;
-    X^T X / N has the same ones and is no larger than (C, C).
-    """
-    wide = len(vectors) <= vectors.shape[1]
-    gram = vectors @ vectors.T if wide else vectors.T @ vectors
-    values = np.linalg.eigvalsh(gram / len(vectors))
-    values = values[values > 1e-12]
-    return float(np.exp(-(values * np.log(values)).sum()))
+def _diversity(place: Path) -> dict[str, dict[str, float]] | None:
+    """Give the diversity of the accepted sentences and of the first proposals unfiltered, which old banks lack."""
+    if (told := place / DIVERSITY).exists():
+        return dict(json.loads(told.read_text()))
+    vectors = place / "vectors.npy"
+    return {"accepted": diversity(np.load(vectors))} if vectors.exists() else None
 
 
 def _histogram(accepted: Sequence[dict[str, Any]], refused: Sequence[dict[str, Any]]) -> dict[str, Any]:

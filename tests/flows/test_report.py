@@ -8,7 +8,6 @@ from PIL import Image
 
 from benchmarks.report import SPLIT, make_run
 from flows.report import write_report
-from flows.report.banks import diversity, vendi
 from flows.report.build import PAGE
 from flows.report.found import LABELLING, find_shards, read_histories
 from flows.report.pictures import FREE, class_colours, codes_of, thumbnail_size
@@ -123,16 +122,6 @@ def test_reasons_are_grouped_over_classes_and_samples():
     assert group_of("the teacher sees no boat", "boat") == "the teacher sees no (class)"
     assert group_of("no pixel resembles a traffic light", "light", "traffic light") == "no pixel resembles a (class)"
     assert group_of("the picture equals that of boat-0003-0", "boat") == "the picture equals that of another one"
-
-
-def test_diversity_by_hand():
-    """Equal sentences count as one, orthogonal ones each; the mean cosine is that of all pairs."""
-    assert vendi(np.tile([1.0, 0.0], (5, 1))) == pytest.approx(1)
-    assert vendi(np.eye(4)) == pytest.approx(4)
-    assert vendi(np.repeat(np.eye(2), 3, axis=0)) == pytest.approx(2)
-    x = np.array([[1, 0], [0, 1], [0.6, 0.8]], np.float32)
-    assert diversity(x)["mean_cosine"] == pytest.approx((0 + 0.6 + 0.8) / 3, abs=1e-4)
-    assert diversity(x[:1]) == {"mean_cosine": 1.0, "effective": 1.0}
 
 
 def test_text_of_the_data_ends_no_script(discs):

@@ -32,14 +32,18 @@ def boats(count: int) -> list[Proposal]:
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 10**6), count=st.integers(1, 90), limit=st.floats(-0.5, 0.99), block=st.integers(1, 40))
-def test_every_accepted_pair_is_below_the_limit(seed: int, count: int, limit: float, block: int) -> None:
-    """Accepted pairs stay below the limit, and a plain loop accepts the same, however the offer is cut into blocks."""
+@given(
+    seed=st.integers(0, 10**6), count=st.integers(1, 90), limit=st.floats(-0.5, 0.99), block=st.integers(1, 40),
+    large=st.sampled_from([0, 100, 10**9]),
+)  # fmt: skip
+def test_every_accepted_pair_is_below_the_limit(seed: int, count: int, limit: float, block: int, large: int) -> None:
+    """Accepted pairs stay below the limit, and a plain loop accepts the same, whichever way the products are taken."""
     vectors = np.random.default_rng(seed).normal(size=(count, 4))
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     vectors.flags.writeable = False
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bank_module, "_BLOCK", block)
+        patch.setattr(bank_module, "_LARGE", large)
         bank = PromptBank(WORDS, limit)
         bank.offer(boats(count), vectors)
     expected: list[int] = []
@@ -116,7 +120,7 @@ def test_a_bank_that_cannot_be_filled_says_what_to_do() -> None:
 def test_a_poor_stream_is_given_up_early() -> None:
     """An agent that repeats itself is stopped after some blocks, long before the budget."""
     class Parrot:
-        def propose(self, name: str, wanted: int, kept: Sequence[str]) -> list[Proposal]:
+        def propose(self, name: str, wanted: int, *told: object) -> list[Proposal]:
             return [Proposal(f"a {name}", name)] * wanted
 
     with pytest.raises(InputError, match="after 320 proposals"):

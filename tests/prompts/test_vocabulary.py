@@ -5,10 +5,10 @@ import pytest
 from picto.pen import COLOURS
 from picto.scenes import BACKGROUNDS, LOW_CONTRAST, SIZES, caption
 from picto.things import FOLD_CLASSES
-from pipeline.classes import PASCAL, PICTO
+from pipeline.classes import COCO, PASCAL, PICTO
 from prompts.agents import GrammarAgent
 from prompts.errors import InputError
-from prompts.vocabulary import load_vocabulary
+from prompts.vocabulary import load_vocabulary, own_vocabulary
 
 
 def test_picto_words_are_those_of_the_drawn_world() -> None:
@@ -32,17 +32,70 @@ def test_picto_sentences_are_the_captions_of_the_drawn_world() -> None:
     assert words.sentence("boat", {}) == "a boat"
 
 
-def test_pascal_has_every_class_and_names_it() -> None:
-    """Every class of PASCAL VOC has sentences, and each of them names the class."""
-    words = load_vocabulary("pascal")
-    assert tuple(words.classes) == PASCAL
-    for name in PASCAL:
-        for p in GrammarAgent(words, 0).propose(name, 50):
+@pytest.mark.parametrize(("dataset", "names"), [("pascal", PASCAL), ("coco", COCO)])
+def test_published_classes_have_words_of_their_own(dataset: str, names: tuple[str, ...]) -> None:
+    """Of each class's first 200 sentences no two are equal, all name it, and no value is said thrice as often."""
+    words = load_vocabulary(dataset)
+    assert tuple(words.classes) == names
+    for name in names:
+        proposals = GrammarAgent(words, 0).propose(name, 200)
+        assert len({p.text for p in proposals}) == 200
+        for p in proposals:
             assert words.names(name, p.text)
+            assert words.allows(p.attributes)
             assert not any(odd in p.text for odd in ("{", "}", "  ", " ,"))
-    assert words.names("tvmonitor", "a television in a bar")
-    assert not words.names("car", "a carpet on the floor")
-    assert "an airplane" in words.sentence("aeroplane", {"subject": "single"})
+            assert len(p.text.split()) < 45
+        assert {"look", "pose", "scene", "beside"} <= {a.name for a in words.words_of(name).own}
+        for attribute in words.attributes_of(name):
+            counts = [sum(p.attributes.get(attribute.name) == v for p in proposals) for v in attribute.values]
+            assert 0 < max(counts) <= 3 * min(counts), (name, attribute.name, counts)
+
+
+def test_both_years_of_coco_have_the_same_words() -> None:
+    """The data sets differ in their pictures alone."""
+    assert load_vocabulary("coco2017").classes == load_vocabulary("coco").classes
+
+
+def test_scenes_and_weather_fit() -> None:
+    """It neither rains indoors nor do aeroplanes fly in a hangar; groups of values are forbidden as a whole."""
+    words = load_vocabulary("pascal")
+    assert not words.allows({"scene": "in a kitchen", "weather": "in the rain"})
+    assert not words.allows({"scene": "in a hangar", "pose": "flying"})
+    assert words.allows({"scene": "over the sea", "pose": "flying", "weather": "in the rain"})
+    lights = {a.name: a.values for a in words.attributes_of("aeroplane")}["light"]
+    assert "warm lamp light" in lights  # there is a hangar
+    sign = {a.name: a.values for a in load_vocabulary("coco").attributes_of("stop sign")}
+    assert "warm lamp light" not in sign["light"]
+    assert "in fog" in sign["weather"]
+    assert "weather" not in {a.name for a in words.attributes_of("tvmonitor")}
+
+
+def test_a_class_is_named_by_whole_words() -> None:
+    """Synonyms and plurals in any spelling count; parts of words and of other classes' names do not."""
+    pascal, coco = load_vocabulary("pascal"), load_vocabulary("coco")
+    assert "an airplane" in pascal.sentence("aeroplane", {"subject": "single"})
+    for name, text in [("tvmonitor", "a television in a bar"), ("aeroplane", "Two JETS over the sea"),
+                       ("pottedplant", "three potted-plants on a desk"), ("person", "the children's table")]:
+        assert pascal.names(name, text)
+    for name, text in [("car", "a carpet on the floor"), ("cat", "a cat-shaped cushion"), ("bus", "a busy street")]:
+        assert not pascal.names(name, text)
+    for name, text in [("dog", "a hot dog on a plate"), ("bear", "two teddy bears on a bed")]:
+        assert not coco.names(name, text)
+    assert coco.names("dog", "a dog eats a hot dog")
+    assert coco.names("knife", "two knives on a board")
+    assert coco.names("mouse", "a mouse beside a keyboard")
+
+
+def test_groups_and_pairs_are_checked() -> None:
+    """A forbidden entry that is no pair is told in a sentence; lists and groups multiply out."""
+    words = {"attributes": {"pose": {"values": {"high": ["up", "over"], "low": ["down"]}}},
+             "forbidden": [{"pose": "high", "weather": "*"}, {"pose": ["down"], "light": "overcast light"}]}
+    vocabulary = own_vocabulary("mine", ["mole"], words)
+    assert not vocabulary.allows({"pose": "over", "weather": "in fog"})
+    assert vocabulary.allows({"pose": "down", "weather": "in fog"})
+    assert not vocabulary.allows({"pose": "down", "light": "overcast light"})
+    with pytest.raises(InputError, match="is no pair"):
+        own_vocabulary("mine", ["mole"], {"forbidden": [{"pose": "x"}]})
 
 
 def test_agent_covers_every_value_before_it_repeats_one() -> None:

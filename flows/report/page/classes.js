@@ -17,7 +17,7 @@ function drawClasses(section) {
     const kept = one.kept[samples.stages[samples.stages.length - 1]] || 0;
     const iou = (model) => (scores[model] ? show.points(scores[model].per_class[one.name]) : "–");
     return [one.name, one.bank ? show.count(one.bank.accepted) : "–", one.bank ? show.count(one.bank.refused) : "–",
-      one.bank && one.bank.diversity ? one.bank.diversity.effective.toFixed(1) : "–", show.count(made), [show.count(kept), " ", bar(made ? kept / made : 0)],
+      one.bank && one.bank.diversity ? one.bank.diversity.accepted.effective.toFixed(1) : "–", show.count(made), [show.count(kept), " ", bar(made ? kept / made : 0)],
       iou("before"), iou("after"), el("a", { href: galleryLink({ class: one.name, sort: "overall" }), "aria-label": `worst labels of ${one.name}` }, "worst labels")];
   });
   section.append(table("Prompts, pictures and scores of each novel class", ["class", ["prompts"], ["refused"], ["effective prompts"], ["pictures"], ["kept"],
@@ -53,7 +53,12 @@ function drawClass(body, one) {
 function bankParts(bank) {
   const limit = REPORT.summary.limits["prompts.max_similarity"];
   const facts = [["offered", show.count(bank.offered)], ["accepted", show.count(bank.accepted)], ["refused", show.count(bank.refused)]];
-  if (bank.diversity) facts.push(["mean cosine of two prompts", bank.diversity.mean_cosine.toFixed(3)], ["effective prompts", bank.diversity.effective.toFixed(1)]);
+  const measures = [["mean_cosine", "mean cosine of two prompts", 3], ["nearest_cosine", "mean cosine to the nearest prompt", 3], ["effective", "effective prompts (Vendi)", 1]];
+  for (const [key, name, digits] of bank.diversity ? measures : []) {
+    const [kept, first] = ["accepted", "unfiltered"].map((who) => bank.diversity[who] && bank.diversity[who][key].toFixed(digits));
+    facts.push([name, first ? `${kept} (unfiltered ${first})` : kept]);
+  }
+  for (const warning of bank.warnings) facts.push(["warning", warning]);
   const { low, high, accepted, refused } = bank.histogram;
   const series = [{ name: "accepted", counts: accepted, kind: "one", low, high }, { name: "refused", counts: refused, kind: "two", low, high }];
   return [el("h4", {}, "Prompts"), el("dl", { class: "facts" }, facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
