@@ -19,7 +19,7 @@ from flows.data import (
     supports_content,
     words_id,
 )
-from flows.weights import gfss_text_of, text_of, weights_id
+from flows.weights import IDENTITY, generator_id, gfss_text_of, text_of, weights_id
 from pipeline.classes import DATASETS
 from pipeline.config import (
     Config,
@@ -77,7 +77,7 @@ def prompts_step(config: Config, name: str) -> Step:
     """The prompt bank of a class."""
     prompts = config.experiment.prompts
     settings = _chosen(prompts, without=("classes", "language"))
-    weights = weights_id(config.experiment.generate.model, "generator") if config.experiment.prompts.enabled else None
+    weights = generator_id(config.experiment.generate) if prompts.enabled else None
     recipe = _recipe("prompts", settings, weights=weights, seed=config.experiment.seed)
     inputs: dict[str, Any] = {"class": name, "dataset": split_of(config).dataset}
     if words := words_id(config, name):
@@ -121,8 +121,8 @@ def orders_of(config: Config, bank: StageRecord) -> list[Order]:
 def images_steps(config: Config, bank: StageRecord, most: int | None = None) -> list[tuple[Step, list[Order]]]:
     """All shards of pictures of a class, or those of its first ``most`` pictures, each with what to draw."""
     orders = orders_of(config, bank)[:most]
-    settings = _chosen(config.experiment.generate, without=("model", "images_per_prompt", "enabled"))
-    recipe = _recipe("images", settings, weights=weights_id(config.experiment.generate.model, "generator"))
+    settings = _chosen(config.experiment.generate, without=(*IDENTITY, "images_per_prompt", "enabled"))
+    recipe = _recipe("images", settings, weights=generator_id(config.experiment.generate))
     steps = []
     for number, start in enumerate(range(0, len(orders), SHARD)):
         part = orders[start : start + SHARD]

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from pipeline.config import Config, ModelOptions
+from pipeline.config import Config, GenerateSettings, ModelOptions
 from pipeline.errors import InputError
 from pipeline.hashing import hash_files, hash_json, list_files
 
@@ -15,10 +15,14 @@ _LARGE = 1 << 30
 _MARK = {
     "generator": "model_index.json", "backbone": "config.json", "sam": "config.json", "chat model": "config.json",
 }  # fmt: skip
+WEIGHTS = (".safetensors", ".json", ".txt", ".model")
+"""Endings of the files that decide what a model computes: weights, settings, vocabularies."""
 _SAM = ("vit_b", "vit_l", "vit_h")
 _FILES = {"backbone": (".safetensors",), "text": (".safetensors", ".txt", ".vec")}
 """Endings of what is one file."""
 NO_TEXT = "none"
+IDENTITY = ("model", "revision", "variant", "precision", "quantize")
+"""Settings of a generator that say which numbers it computes with; its text vectors depend on them too."""
 
 
 def resolve(name: str, part: str) -> str:
@@ -101,7 +105,7 @@ def weights_id(name: str, part: str) -> str:
         return name
     root, files = place.parent, [place.name]
     if place.is_dir():
-        root, files = place, [f for f in list_files(place) if f.endswith((".safetensors", ".json", ".txt"))]
+        root, files = place, [f for f in list_files(place) if f.endswith(WEIGHTS)]
     stats = tuple((f, (root / f).stat().st_size, (root / f).stat().st_mtime_ns) for f in files)
     return _hash(root, stats)
 
@@ -119,6 +123,18 @@ def check_revision(key: str, model: str, revision: str | None) -> None:
     """
     if revision is not None and (not _HUB.fullmatch(model) or Path(model).exists()):
         raise InputError(f"{key}.revision: got {revision!r}, but {model!r} is not a hub name: leave the revision out")
+
+
+def generator_id(settings: GenerateSettings) -> str:
+    """Give what identifies a generator's weights: those of `weights_id`, and what else of `IDENTITY` is set.
+
+    Raises:
+        InputError: nothing is there, or a revision is asked of a folder.
+    """
+    weights = weights_id(settings.model, "generator")
+    check_revision("experiment.generate", settings.model, settings.revision)
+    chosen = {key: value for key in IDENTITY[1:] if (value := settings.recipe().get(key))}
+    return " ".join([weights, *(f"{key}={value}" for key, value in chosen.items())])
 
 
 def text_of(config: Config) -> str | None:

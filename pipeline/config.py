@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 SMALLEST = 16
 """Pixels of the smallest square that a network is shown: less is no picture to its backbone."""
@@ -22,10 +22,17 @@ def _range(scale: tuple[float, float]) -> tuple[float, float]:
     return scale
 
 
+def _counted(value: object) -> object:
+    return AUTO if value == "auto" else value
+
+
 Side = Annotated[int, AfterValidator(_square)]
 
 LATER = "later"
 """Marks a setting that came later than shards which must stay known: ``Annotated[int, LATER]``."""
+
+AUTO = 0
+"""A batch that is found out before the run; ``auto`` in a config."""
 
 
 class Settings(BaseModel):
@@ -75,12 +82,57 @@ class PromptSettings(Settings):
     enabled: bool = Field(True, description="false: the class name alone is the only prompt")
 
 
+class ModelOptions(BaseModel):
+    """Arguments of the chosen model's own class, such as ``blocks: 6``; the model refuses what it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class SchedulerSettings(ModelOptions):
+    """A scheduler of diffusers; further keys are options of its class, all others are as the model's own has them."""
+
+    name: str = Field(description="its class, such as LCMScheduler")
+
+
 class GenerateSettings(Settings):
-    """Synthesis. Source: systems.md 4.2; steps and guidance of picto were measured, see docs/log.md."""
+    """Synthesis. Source: systems.md 4.2; steps and guidance of picto were measured, see docs/log.md.
+
+    What is not set is as the model's own pipeline has it; docs/generators.md tells what which family knows.
+    """
 
     model: str = Field("picto", description="picto, or a diffusers text-to-image model by folder or hub name")
+    revision: Annotated[str | None, LATER] = Field(None, description="commit, tag or branch on the hub; none: main")
+    variant: Annotated[str | None, LATER] = Field(None, description="which files of several, such as fp16")
+    precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], LATER] = Field(
+        "auto", description="auto: fp32 on a CPU, bf16 on a GPU"
+    )
+    quantize: Annotated[Literal["none", "nf4", "int8", "fp8"], LATER] = Field(
+        "none", description="weights of the denoiser and of text encoders other than CLIP; needs syn4seg[quant]"
+    )
     steps: int = Field(20, ge=1, le=1000, description="denoising steps")
-    guidance: float = Field(2.5, ge=0, le=30, description="classifier-free guidance (CFG) scale")
+    guidance: float = Field(
+        2.5, ge=0, le=30, description="classifier-free guidance (CFG) scale, off up to 1; FLUX dev: its distilled one"
+    )
+    guidance_rescale: Annotated[float, LATER] = Field(
+        0, ge=0, le=1, description="pulls over-saturated pictures back where the noise schedule ends at zero SNR"
+    )
+    negative_prompt: Annotated[str | None, LATER] = Field(None, description="what pictures should not show")
+    scheduler: Annotated[SchedulerSettings | None, LATER] = Field(
+        None, description="in place of the model's own: {name: LCMScheduler, OPTION: VALUE}"
+    )
+    size: Annotated[int | None, LATER] = Field(None, ge=8, multiple_of=8, description="side of the pictures, pixels")
+    batch: Annotated[int, BeforeValidator(_counted), LATER] = Field(
+        8, ge=0, le=1024, description="pictures at once; auto: as many as fit, found out before the run (CPU: 8)"
+    )
+    vae_tiling: Annotated[bool, LATER] = Field(
+        False, description="decode large pictures in tiles: less memory, faint seams"
+    )
+    safety: Annotated[Literal["keep", "off"], LATER] = Field(
+        "keep", description="keep: the model's safety checker, where it has one, drops what it flags"
+    )
+    options: Annotated[ModelOptions, LATER] = Field(
+        ModelOptions(), description="further arguments of the pipeline's call, such as max_sequence_length: 512"
+    )
     images_per_prompt: int = Field(1, ge=1, le=10_000, description="pictures a prompt")
     enabled: bool = Field(True, description="false: no synthetic pictures at all")
 
@@ -133,12 +185,6 @@ class RefineSettings(Settings):
     pad: float = Field(0.006, ge=0, le=0.5, description="padding of the box, fraction of the longer side")
     min_area: float = Field(0.001, ge=0, le=1, description="smaller regions, as a fraction, are not shown to SAM")
     enabled: bool = True
-
-
-class ModelOptions(BaseModel):
-    """Arguments of the chosen model's own class, such as ``blocks: 6``; the model refuses what it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
 
 
 class FinalOptions(Settings):
@@ -304,6 +350,20 @@ class EndpointSettings(Settings):
     retries: int = Field(5, ge=0, le=100, description="further tries after no answer, 429 or 5xx")
 
 
+class GeneratorExecution(Settings):
+    """How the generator is fitted to its device, each where its pipeline can; docs/generators.md has what it buys.
+
+    Slicing and compilation may change the last bits of pictures, as another device does.
+    """
+
+    offload: Literal["none", "encoders", "model", "sequential"] = Field(
+        "none", description="what waits in the CPU's memory: text encoders once the text is encoded, every model that "
+        "is not at work, or every layer; the last two need a GPU"
+    )
+    vae_slicing: bool = Field(False, description="decode the pictures of a batch one by one: less memory")
+    compile: bool = Field(False, description="compile the denoiser's repeated blocks: slow start, quicker steps")
+
+
 class Execution(Settings):
     """Everything that changes only speed or place."""
 
@@ -311,6 +371,7 @@ class Execution(Settings):
     workers: int = Field(0, ge=0, le=1024, description="processes that share the shards; 0: two for picto, else one")
     threads: int = Field(1, ge=1, le=1024, description="CPU threads a process; may change the last bits of results")
     output: str = Field("outputs", description="folder of the store and the runs")
+    generator: GeneratorExecution = GeneratorExecution()
     readers: int = Field(0, ge=0, le=1024, description="processes that prepare the batches of a training ahead")
     tensorboard: bool = Field(False, description="write TensorBoard's files beside a training's checkpoints")
     report_pictures: int = Field(

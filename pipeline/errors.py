@@ -1,14 +1,21 @@
-"""The one error that is the user's to mend, under the name that the stages use, and how it tells of others."""
+"""The errors that are the user's to mend, under the names that the stages use, and how they tell of others."""
 
 from collections.abc import Sequence
 
 from prompts.errors import InputError
 
-__all__ = ["NEXT", "InputError", "cause_of", "listed"]
+__all__ = ["NEXT", "InputError", "OutOfMemory", "cause_of", "listed"]
 
 _LONGEST, _MOST = 240, 20
 NEXT = "\n- "
 """Begins each line of a list of mistakes."""
+
+
+class OutOfMemory(InputError):
+    """A model and its batch do not fit into memory; the sentence names the setting to lower.
+
+    It concerns one shard: others, and the same one with the setting lowered, can go on.
+    """
 
 
 def cause_of(error: Exception) -> str:
