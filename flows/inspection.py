@@ -12,6 +12,7 @@ from typing import Any
 
 from flows.asking import check_agent
 from flows.data import check_data, find_data, note_on_lists
+from flows.generators import tell_generator
 from flows.needs import looks_without_weights, needs_sam, words
 from flows.plan import make_plan
 from flows.run import check_device, check_writable
@@ -39,6 +40,7 @@ def inspect(config: Config, *, weights: bool = True) -> list[dict[str, Any]]:
         "device": lambda: _device(config),
         "workers": lambda: f"{count_workers(config)}, {config.execution.threads} threads each, {os.cpu_count()} CPUs",
         "generator": lambda: resolve(experiment.generate.model, "generator"),
+        "generator options": lambda: tell_generator(config),
         "teacher's backbone": lambda: resolve(experiment.teacher.backbone, "backbone"),
         "final backbone": lambda: resolve(experiment.model.backbone, "backbone"),
         "SAM": lambda: _sam(config),

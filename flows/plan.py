@@ -8,6 +8,7 @@ from statistics import mean
 
 from flows import steps
 from flows.data import DataSets, find_data, novel_names, store_of
+from flows.generators import known_batch
 from flows.steps import CHAIN, SHARD, Step
 from pipeline.config import Config
 from pipeline.store import RunStore, StageRecord
@@ -63,6 +64,7 @@ class Plan:
 
 def make_plan(config: Config, until: str = "scores", pictures: int | None = None) -> Plan:
     """Look up every shard of a run up to a stage, of the first ``pictures`` a class or all of them."""
+    config = known_batch(config)
     wanted = CHAIN[: CHAIN.index(until) + 1]
     apart = "train" in wanted and steps.start_of(config) is not config
     if apart:

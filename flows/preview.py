@@ -17,7 +17,7 @@ from rich.console import Console
 from flows import steps
 from flows.data import find_data, scored_places, store_of
 from flows.plan import StagePlan, make_plan
-from flows.run import check_name, compute
+from flows.run import check_name, compute, settled
 from flows.runs import LABELLING, write_run
 from flows.steps import SHARD
 from flows.wiring import device_of
@@ -48,6 +48,7 @@ def run_preview(config: Config, name: str, pictures: int, console: Console) -> t
     check_name(name)
     if not config.experiment.generate.enabled:
         raise InputError("--preview draws pictures, but experiment.generate.enabled is false: set it to true")
+    config = settled(config)
     records = compute(config, LAST, console, f"{name}-preview", pictures=pictures).records
     found = estimate(config, records)
     return write_run(config, f"{name}-preview", records, {"pictures": pictures, **found}), found

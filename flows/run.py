@@ -24,6 +24,7 @@ from flows.data import (
     split_of,
     store_of,
 )
+from flows.generators import check_generator, settle_batch
 from flows.plan import Plan, make_plan
 from flows.progress import Board, set_reporter
 from flows.runs import write_run
@@ -32,7 +33,7 @@ from flows.steps import CHAIN, start_of
 from flows.turns import WhileRunning, take_turn
 from flows.weights import resolve
 from flows.workers import Workers, count_workers
-from pipeline.config import Config
+from pipeline.config import AUTO, Config
 from pipeline.datasets.pictures import count_pixels
 from pipeline.errors import InputError, listed
 from pipeline.store import StageRecord
@@ -62,9 +63,23 @@ def run(
         InputError: something that the user can mend; nothing was half written.
     """
     check_name(name)
+    config = settled(config)
     finish = partial(write_run, config, name) if until == CHAIN[-1] else None
     found = compute(config, until, console, name, finish=finish, while_running=while_running, show=show)
     return found.folder, found.plan
+
+
+def settled(config: Config) -> Config:
+    """Give a config whose batch of pictures is a number, see `generators.settle_batch`.
+
+    Raises:
+        InputError: something that the user can mend.
+    """
+    if config.experiment.generate.batch != AUTO:
+        return config
+    check_inputs(config)
+    check_writable(Path(config.execution.output))
+    return settle_batch(config)
 
 
 def check_name(name: str) -> None:
@@ -106,6 +121,7 @@ def compute(
     Raises:
         InputError: something that the user can mend; nothing was half written.
     """
+    config = settled(config)
     check_inputs(config)
     if note := note_on_lists(config):
         console.print(note)
@@ -158,6 +174,7 @@ def check_inputs(config: Config) -> None:
         wiring.teacher_options(one)
     if experiment.generate.enabled:
         resolve(experiment.generate.model, "generator")
+        check_generator(config)
         if experiment.refine.enabled:
             wiring.refiner_place(config)
     if config.execution.endpoint.url or config.execution.endpoint.key_variable:

@@ -57,7 +57,11 @@ def write_prompts(config: Config, name: str) -> StageRecord:
 
 def draw_images(config: Config, step: Step, orders: Sequence[Order]) -> StageRecord:
     """Draw one shard of pictures."""
-    return _compute(config, step, lambda draft: draft.write_samples(draw_samples(orders, wiring.generator_of(config))))
+
+    def work(draft: Draft) -> None:
+        draft.write_samples(list(draw_samples(orders, wiring.generator_of(config))))
+
+    return _compute(config, step, work)
 
 
 def annotate_shard(config: Config, images: StageRecord, teacher: StageRecord) -> StageRecord:

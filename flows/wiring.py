@@ -11,11 +11,11 @@ from flows.addresses import key_of
 from flows.data import read_supports, store_of
 from flows.weights import NO_TEXT, check_revision, gfss_text_of, resolve, text_of
 from pipeline.annotate import look_twice
-from pipeline.config import Config
+from pipeline.config import Config, GenerateSettings, GeneratorExecution
 from pipeline.errors import InputError
 from pipeline.prototypes import centred, support_prototype
 from pipeline.store import StageRecord
-from pipeline.types import BoundaryRefiner, Floats, ImageGenerator, Picture, Support, Teacher
+from pipeline.types import BoundaryRefiner, Floats, Picture, Support, Teacher
 from prompts.agents import TextEncoder
 from prompts.transcript import ChatModel
 
@@ -53,12 +53,14 @@ def chat_model_of(config: Config) -> ChatModel:
 
 def encoder_of(config: Config) -> TextEncoder:
     """Give the generator's own text encoder."""
-    return _generator_of(config).encode
+    return generator_of(config).encode
 
 
-def generator_of(config: Config) -> ImageGenerator:
+def generator_of(config: Config) -> DiffusionGenerator:
     """Give what turns prompts into pictures."""
-    return _generator_of(config)
+    settings = config.experiment.generate
+    place = resolve(settings.model, "generator")
+    return _generator(place, settings, device_of(config), config.execution.generator)
 
 
 def refiner_of(config: Config) -> BoundaryRefiner:
@@ -156,17 +158,13 @@ def _placed(text: str | None) -> dict[str, str]:
     return {"text": place if text == NO_TEXT else _folder(place)}
 
 
-def _generator_of(config: Config) -> DiffusionGenerator:
-    settings = config.experiment.generate
-    folder = _folder(resolve(settings.model, "generator"))
-    return _generator(folder, settings.steps, settings.guidance, device_of(config))
-
-
 @lru_cache(maxsize=1)
-def _generator(folder: str, steps: int, guidance: float, device: str) -> DiffusionGenerator:
+def _generator(place: str, settings: GenerateSettings, device: str, speed: GeneratorExecution) -> DiffusionGenerator:
+    from pipeline.backends.diffusion_loading import fetch_pipeline
     from pipeline.backends.stable_diffusion import DiffusionGenerator
 
-    return DiffusionGenerator.from_folder(Path(folder), steps, guidance, device=device)
+    folder = fetch_pipeline(place, settings.revision, settings.variant)
+    return DiffusionGenerator.from_folder(folder, settings, device=device, speed=speed)
 
 
 @lru_cache(maxsize=1)

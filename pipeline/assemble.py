@@ -17,6 +17,7 @@ import numpy as np
 
 from pipeline.classes import IGNORE, ClassSplit
 from pipeline.errors import InputError
+from pipeline.generate import TWIN
 from pipeline.hashing import hash_arrays, hash_json
 from pipeline.images import write_labels, write_picture
 from pipeline.types import LabelMap, Sample
@@ -53,6 +54,8 @@ def final_labels(sample: Sample, split: ClassSplit) -> LabelMap:
 def write_voc(samples: Iterable[Sample], folder: Path, split: ClassSplit) -> Assembled:
     """Write the samples that were not dropped; one sample at a time is in memory.
 
+    Of pictures that are the same pixel by pixel, in whatever shards, the first is written.
+
     The content hash covers ids, classes, prompts, seeds, pictures before JPEG, and labels; not dates or places.
 
     Args:
@@ -68,10 +71,14 @@ def write_voc(samples: Iterable[Sample], folder: Path, split: ClassSplit) -> Ass
     per_class: dict[str, int] = {}
     dropped: dict[str, int] = {}
     entries: dict[str, list[str]] = {}
+    seen: set[str] = set()
     for sample in samples:
-        if sample.reason is not None:
-            dropped[sample.reason] = dropped.get(sample.reason, 0) + 1
+        picture = hash_arrays(sample.picture)
+        reason = sample.reason or (TWIN if picture in seen else None)
+        if reason is not None:
+            dropped[reason] = dropped.get(reason, 0) + 1
             continue
+        seen.add(picture)
         name, labels = stem_of(sample.id), final_labels(sample, split)
         if name in entries:
             raise ValueError(f"the id {name} comes twice")

@@ -26,6 +26,10 @@ def _counted(value: object) -> object:
     return AUTO if value == "auto" else value
 
 
+def _off(value: object) -> object:
+    return "off" if value is False else value  # as YAML reads it
+
+
 Side = Annotated[int, AfterValidator(_square)]
 
 LATER = "later"
@@ -127,7 +131,7 @@ class GenerateSettings(Settings):
     vae_tiling: Annotated[bool, LATER] = Field(
         False, description="decode large pictures in tiles: less memory, faint seams"
     )
-    safety: Annotated[Literal["keep", "off"], LATER] = Field(
+    safety: Annotated[Literal["keep", "off"], BeforeValidator(_off), LATER] = Field(
         "keep", description="keep: the model's safety checker, where it has one, drops what it flags"
     )
     options: Annotated[ModelOptions, LATER] = Field(

@@ -6,11 +6,12 @@ Source: Syn4Seg, HDIG (one or more pictures of every accepted prompt).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.hashing import hash_arrays
 from pipeline.types import ImageGenerator, Picture, Sample
 from prompts.bank import Prompt
 
@@ -19,6 +20,9 @@ VERSION = 1
 FLAT = 4.0
 """A picture whose grey values deviate by less than this (standard deviation, of 255) shows nothing; a generator that
 overflowed gives one that is black all over."""
+
+TWIN = "the same picture as another"
+"""Begins the reason of a duplicate, whose first copy is kept."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ def plan_samples(prompts: Sequence[Prompt], run_seed: int, copies: int = 1) -> l
     ]
 
 
-def draw_samples(orders: Sequence[Order], generator: ImageGenerator) -> list[Sample]:
+def draw_samples(orders: Sequence[Order], generator: ImageGenerator) -> Iterator[Sample]:
     """Draw one shard; the result depends on its orders alone.
 
     Args:
@@ -58,28 +62,36 @@ def draw_samples(orders: Sequence[Order], generator: ImageGenerator) -> list[Sam
         generator: draws.
 
     Returns:
-        N samples in the same order, unusable ones dropped with their reason.
+        N samples in the same order, each as soon as the generator gives its picture; unusable ones are dropped with
+        their reason.
 
     Raises:
         ValueError: the generator did not give one uint8 RGB picture for every order.
     """
-    pictures = generator.draw([o.prompt for o in orders], [o.seed for o in orders])
-    if len(pictures) != len(orders):
-        raise ValueError(f"the generator gave {len(pictures)} pictures for {len(orders)} prompts")
-    samples: list[Sample] = []
-    first_of: dict[bytes, str] = {}
-    for order, picture in zip(orders, pictures, strict=True):
+    count = 0
+    first_of: dict[str, str] = {}
+    for picture, flaw in generator.draw([o.prompt for o in orders], [o.seed for o in orders]):
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
             raise ValueError(f"the generator gave {picture.dtype} {picture.shape} where uint8 (H, W, 3) was expected")
-        sample = Sample(order.id, order.name, order.prompt, order.seed, picture)
-        twin = first_of.setdefault(picture.tobytes(), order.id)
-        contrast = _contrast(picture)
-        if contrast < FLAT:
-            sample = sample.dropped("the picture is almost uniform", contrast=contrast)
-        elif twin != order.id:
-            sample = sample.dropped(f"the picture equals that of {twin}", contrast=contrast)
-        samples.append(sample)
-    return samples
+        if count < len(orders):
+            order = orders[count]
+            twin = first_of.setdefault(hash_arrays(picture), order.id)
+            yield _judged(Sample(order.id, order.name, order.prompt, order.seed, picture), flaw, twin)
+        count += 1
+    if count != len(orders):
+        raise ValueError(f"the generator gave {count} pictures for {len(orders)} prompts")
+
+
+def _judged(sample: Sample, flaw: str | None, twin: str) -> Sample:
+    """Drop a sample that cannot be used; ``twin`` is the first one with the same picture."""
+    if flaw is not None:
+        return sample.dropped(flaw)
+    contrast = _contrast(sample.picture)
+    if contrast < FLAT:
+        return sample.dropped("the picture is almost uniform", contrast=contrast)
+    if twin != sample.id:
+        return sample.dropped(f"{TWIN}: {twin}", contrast=contrast)
+    return sample
 
 
 def _contrast(picture: Picture) -> float:

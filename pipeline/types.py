@@ -7,7 +7,7 @@ and bottom exclusive.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -77,10 +77,11 @@ class Support:
 class ImageGenerator(Protocol):
     """Text to pictures."""
 
-    weights_id: str
+    def draw(self, prompts: Sequence[str], seeds: Sequence[int]) -> Iterable[tuple[Picture, str | None]]:
+        """Draw one picture a prompt, each from its own generator; the prompts of one call are one batch plan.
 
-    def draw(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Picture]:
-        """Draw one picture a prompt, each from its own generator; the prompts of one call are one batch plan."""
+        They come in the order of the prompts, each with why it cannot be used, or None.
+        """
         ...
 
 

@@ -45,6 +45,21 @@ def root() -> Path:
     return Path(__file__).parents[1]
 
 
+@pytest.fixture(scope="session")
+def tiny_generator(tmp_path_factory):
+    """Give the folder of a tiny, untrained pipeline by its kind (see tests/tiny_generators.py), each made once."""
+    from tests.tiny_generators import save_tiny_generator
+
+    made = {}
+
+    def folder(kind):
+        if kind not in made:
+            made[kind] = save_tiny_generator(kind, tmp_path_factory.mktemp(kind))
+        return made[kind]
+
+    return folder
+
+
 @pytest.fixture
 def shared(root):
     """Give the folder of shared data beside the repository, or the one that SYN4SEG_SHARED_DATA names."""

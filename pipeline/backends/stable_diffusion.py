@@ -1,165 +1,161 @@
-"""Text to pictures with a diffusers pipeline, and the vectors of its own text encoders for the prompt bank."""
+"""Text to pictures with any diffusers text-to-image pipeline; its text encoders also serve the prompt bank."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from pipeline.backends.text import hush, pooled
-from pipeline.errors import InputError, cause_of
-from pipeline.hashing import hash_files, list_files
+from pipeline.backends.diffusion_family import Family
+from pipeline.backends.diffusion_loading import load_pipeline
+from pipeline.backends.diffusion_text import PromptMemory
+from pipeline.backends.memory import free_memory, is_short_of_memory
+from pipeline.config import GenerateSettings, GeneratorExecution
+from pipeline.errors import InputError, OutOfMemory, cause_of
 from pipeline.types import Floats, Picture
 
-_WEIGHTS = (".safetensors", ".json", ".txt")
-"""Endings of the files that decide what a pipeline draws: weights, settings, vocabularies."""
+_TOGETHER = 64
+"""About so many sentences are encoded at once; a shard has fewer."""
 
-_TEXT_BATCH = 64
+_CPU_BATCH = 8
+
+FLAGGED = "the safety checker flagged the picture"
+NOT_FINITE = "the picture has values that are not finite"
 
 
 class DiffusionGenerator:
-    """Draws pictures with any diffusers text-to-image pipeline; an `ImageGenerator` and a `TextEncoder`.
+    """Draws pictures with a diffusers text-to-image pipeline; an `ImageGenerator` and a `TextEncoder`.
 
-    Every picture has its own CPU generator, so that it does not depend on its neighbours; pictures are drawn in
-    batches of a fixed size.
+    Every picture has its own CPU generator, so that it does not depend on its neighbours and its noise is the same on
+    every device; pictures are drawn in batches of a fixed size, and every sentence is encoded once a call of `draw`.
 
     Args:
-        pipe: the pipeline.
-        weights_id: names its weights.
-        steps: denoising steps.
-        guidance: classifier-free guidance (CFG) scale.
-        batch: pictures at once.
-        guidance_rescale: 0..1, pulls over-saturated pictures back where the noise schedule ends at zero SNR.
-        size: side of a picture in pixels, the pipeline's own unless given.
+        pipe: the pipeline, as `diffusion_loading.load_pipeline` gives it.
+        family: of its folder.
+        settings: of the experiment.
+        device: where it draws.
+        speed: how it is fitted to the device.
     """
 
     def __init__(
-        self, pipe: Any, weights_id: str, steps: int, guidance: float, *,
-        batch: int = 8, guidance_rescale: float = 0.0, size: int | None = None,
+        self, pipe: Any, family: Family, settings: GenerateSettings, device: str, speed: GeneratorExecution
     ) -> None:
-        pipe.set_progress_bar_config(disable=True)
-        self.weights_id = weights_id
-        self._pipe = pipe
-        self._batch = batch
-        self._options: dict[str, Any] = {"num_inference_steps": steps, "guidance_scale": guidance}
-        if guidance_rescale:
-            self._options["guidance_rescale"] = guidance_rescale
-        if size is not None:
-            self._options |= {"height": size, "width": size}
-        self._guided = guidance > 1
+        self._pipe, self._settings, self._family = pipe, settings, family
+        self._arguments = family.arguments(settings)
+        resting = speed.offload == "encoders" and family.rests_encoders
+        self._text = PromptMemory(pipe, family.encoders, resting=resting, device=torch.device(device))
 
     @classmethod
     def from_folder(
-        cls, folder: Path, steps: int, guidance: float, *, device: str = "cpu", batch: int = 8,
-        guidance_rescale: float = 0.0, size: int | None = None,
-    ) -> DiffusionGenerator:
-        """Load a pipeline from a folder: float32 on a CPU, bfloat16 on a GPU; nothing is downloaded.
+        cls, folder: Path, settings: GenerateSettings, *, device: str = "cpu",
+        speed: GeneratorExecution | None = None,
+    ) -> DiffusionGenerator:  # fmt: skip
+        """Load a pipeline from a folder as diffusers saves it; nothing is downloaded.
 
         Raises:
-            InputError: the folder is no pipeline, or its weights are missing, damaged or of the wrong shape.
+            InputError: the folder is no pipeline, its weights are missing, damaged or of the wrong shape, or the
+                settings do not fit it.
+            OutOfMemory: it does not fit on the device.
         """
-        if not (folder / "model_index.json").is_file():
-            raise InputError(
-                f"no generator in {folder}: a folder with model_index.json, as diffusers saves it, is expected; "
-                "picto's own is made by make picto-weights"
-            )
-        for library in ("transformers", "diffusers"):  # in this order, as diffusers imports transformers
-            hush(library)
-        from diffusers import AutoPipelineForText2Image
+        speed = speed or GeneratorExecution()
+        family = Family.of(folder)
+        return cls(load_pipeline(family, settings, device, speed), family, settings, device, speed)
 
-        loader: Any = AutoPipelineForText2Image
-        dtype = torch.float32 if device == "cpu" else torch.bfloat16
-        try:
-            pipe = loader.from_pretrained(folder, dtype=dtype, local_files_only=True, low_cpu_mem_usage=False)
-            _check_whole(pipe, folder)
-        except Exception as error:  # every part has its own class of errors, some of them plain Exceptions
-            raise InputError(f"the generator in {folder} cannot be loaded ({cause_of(error)}): get it anew") from error
-        names = [name for name in list_files(folder) if name.endswith(_WEIGHTS)]
-        return cls(
-            pipe.to(device), hash_files(folder, names), steps, guidance,
-            batch=batch, guidance_rescale=guidance_rescale, size=size,
-        )
+    def draw(self, prompts: Sequence[str], seeds: Sequence[int]) -> Iterator[tuple[Picture, str | None]]:
+        """Draw one picture a prompt.
 
-    @torch.inference_mode()
-    def draw(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Picture]:
-        """Draw one picture a prompt, uint8 RGB (H, W, 3); values that are not finite become black.
+        Args:
+            prompts: N sentences.
+            seeds: N seeds of the pictures' own generators.
+
+        Returns:
+            N pictures in the order of the prompts, each as soon as its batch is drawn: uint8 RGB (H, W, 3), and why it
+            cannot be used, or None.
 
         Raises:
             ValueError: there are not as many seeds as prompts.
+            InputError: the pipeline refuses its settings.
+            OutOfMemory: a batch does not fit into memory.
         """
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts came with {len(seeds)} seeds")
-        encoded = self._encoded(list(dict.fromkeys(prompts)))
-        pictures: list[Picture] = []
-        for start in range(0, len(prompts), self._batch):
-            now = list(prompts[start : start + self._batch])
-            generators = [torch.Generator("cpu").manual_seed(s) for s in seeds[start : start + self._batch]]
-            text = _stacked([encoded[p] for p in now]) if encoded else {"prompt": now}
-            drawn = self._pipe(**text, generator=generators, output_type="np", **self._options).images
-            pictures += list((np.nan_to_num(drawn).clip(0, 1) * 255).round().astype(np.uint8))
-        return pictures
+        return self._draw(prompts, seeds)
 
-    @torch.inference_mode()
     def encode(self, sentences: Sequence[str]) -> Floats:
-        """Give one unit vector a sentence from the pipeline's CLIP encoders, float32 (N, C).
+        """Give one unit vector a sentence, float32 (N, C), of what the denoiser is fed; see `PromptMemory.vectors`."""
+        return self._text.vectors(sentences)
 
-        Those of several encoders are joined as Stable Diffusion 3 (SD3) joins them; see `text.pooled`.
-        Source: Syn4Seg, HDIG: phi(p) / ||phi(p)||.
+    def largest_batch(self, most: int) -> int:
+        """Give the largest power of two, up to ``most``, of pictures that fit into memory at once.
+
+        Raises:
+            OutOfMemory: not even one does.
         """
-        pairs = [("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2")]
-        blocks: list[NDArray[np.float32]] = []
-        for start in range(0, len(sentences), _TEXT_BATCH):
-            now = list(sentences[start : start + _TEXT_BATCH])
-            parts = [
-                pooled(getattr(self._pipe, tokenizer), getattr(self._pipe, encoder), now)
-                for tokenizer, encoder in pairs
-                if "CLIP" in type(getattr(self._pipe, encoder, None)).__name__
-            ]
-            blocks.append(np.concatenate(parts, axis=1))
-        vectors = np.concatenate(blocks) if blocks else np.zeros((0, 1), np.float32)
-        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
+        fits, size = 0, 1
+        while size <= most:
+            try:
+                self._pictures(["a photo of a thing"] * size, list(range(size)), steps=min(2, self._settings.steps))
+            except OutOfMemory:
+                if not fits:
+                    raise
+                break
+            fits, size = size, 2 * size
+        free_memory()
+        return fits
 
-    def _encoded(self, sentences: list[str]) -> dict[str, dict[str, torch.Tensor]]:
-        """Encode every sentence once; nothing for other families, which take sentences and encode them themselves."""
-        from diffusers import StableDiffusionPipeline
+    def _draw(self, prompts: Sequence[str], seeds: Sequence[int]) -> Iterator[tuple[Picture, str | None]]:
+        batch = self._settings.batch or _CPU_BATCH
+        together = batch * max(1, _TOGETHER // batch)
+        for first in range(0, len(prompts), together):
+            some = prompts[first : first + together]
+            with self._text.of(some) if self._family.remembers_text else nullcontext():
+                for start in range(0, len(some), batch):
+                    now = list(some[start : start + batch])
+                    yield from self._pictures(now, seeds[first + start : first + start + len(now)])
 
-        plain = isinstance(self._pipe, StableDiffusionPipeline)
-        if not plain:
-            return {}
-        encoded: dict[str, dict[str, torch.Tensor]] = {}
-        for start in range(0, len(sentences), _TEXT_BATCH):
-            now = sentences[start : start + _TEXT_BATCH]
-            told, silent = self._pipe.encode_prompt(now, self._pipe.device, 1, self._guided)
-            for i, sentence in enumerate(now):
-                encoded[sentence] = {"prompt_embeds": told[i]}
-                if silent is not None:
-                    encoded[sentence]["negative_prompt_embeds"] = silent[i]
-        return encoded
-
-
-def _check_whole(pipe: Any, folder: Path) -> None:
-    """Refuse files with too few tensors: the libraries would only warn and leave the rest random.
-
-    Tensors are counted, not named, because old checkpoints use other names.
-    """
-    from safetensors import safe_open
-
-    for name, part in pipe.components.items():
-        files = sorted((folder / name).glob("*.safetensors"))
-        if not isinstance(part, torch.nn.Module) or not files:
-            continue
-        stored = 0
-        for file in files:
-            with safe_open(file, framework="pt") as opened:
-                stored += len(opened.keys())
-        needed = len({tensor.data_ptr() for tensor in part.state_dict().values()})
-        if stored < needed:
-            raise ValueError(f"{name} holds {stored} tensors where {needed} are needed")
+    def _pictures(
+        self, prompts: list[str], seeds: Sequence[int], steps: int | None = None
+    ) -> list[tuple[Picture, str | None]]:
+        """Draw one batch."""
+        arguments = self._arguments | ({} if steps is None else {"num_inference_steps": steps})
+        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        try:
+            with torch.inference_mode():
+                output = self._pipe(prompt=prompts, generator=generators, output_type="np", **arguments)
+        except (RuntimeError, MemoryError) as error:
+            if not is_short_of_memory(error):
+                raise
+            short = OutOfMemory(_advice(len(prompts)))
+        except ValueError as error:
+            raise InputError(
+                f"{type(self._pipe).__name__} refuses the settings of experiment.generate ({cause_of(error)})"
+            ) from error
+        else:
+            return list(zip(*_checked(output), strict=True))
+        free_memory()  # here the error no longer holds the tensors of its traceback
+        raise short
 
 
-def _stacked(entries: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    return {name: torch.stack([entry[name] for entry in entries]) for name in entries[0]}
+def _advice(batch: int) -> str:
+    if batch > 1:
+        half = batch // 2
+        return f"out of memory at {batch} pictures a batch: set experiment.generate.batch={half}"
+    return (
+        "out of memory at one picture a batch: set execution.generator.offload=model, "
+        "experiment.generate.vae_tiling=true, experiment.generate.quantize=int8 or a smaller experiment.generate.size"
+    )
+
+
+def _checked(output: Any) -> tuple[list[Picture], list[str | None]]:
+    """Turn a pipeline's output into pictures, and say which cannot be used."""
+    drawn = np.asarray(output.images)
+    flagged = getattr(output, "nsfw_content_detected", None) or getattr(output, "nsfw_detected", None)
+    pictures = list((np.nan_to_num(drawn).clip(0, 1) * 255).round().astype(np.uint8))
+    reasons: list[str | None] = [None if np.isfinite(one).all() else NOT_FINITE for one in drawn]
+    if flagged:
+        reasons = [FLAGGED if flag else reason for flag, reason in zip(flagged, reasons, strict=True)]
+    return pictures, reasons

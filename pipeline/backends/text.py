@@ -89,8 +89,8 @@ def hush(library: str) -> None:
 
 
 @torch.inference_mode()
-def pooled(tokenizer: Any, encoder: Any, sentences: list[str]) -> Floats:
-    """Give one vector a sentence, float32 (N, C).
+def pooled(tokenizer: Any, encoder: Any, sentences: list[str], device: torch.device | None = None) -> Floats:
+    """Give one vector a sentence, float32 (N, C), computed on the encoder's device or the one given.
 
     An encoder with a projection gives its pooled vector. One without (SD 1.x, picto) was trained for its token states,
     so their mean over the words is taken: its pooled vector was never trained to say anything (decisions.md, the bank's
@@ -99,7 +99,7 @@ def pooled(tokenizer: Any, encoder: Any, sentences: list[str]) -> Floats:
     tokens = tokenizer(
         sentences, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt",
     )
-    ids = tokens.input_ids.to(encoder.device)
+    ids = tokens.input_ids.to(device or encoder.device)
     output = encoder(ids)
     found = getattr(output, "text_embeds", None)
     if found is None:

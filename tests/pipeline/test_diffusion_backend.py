@@ -1,123 +1,259 @@
-"""The diffusers backend with a real, tiny, untrained `StableDiffusionPipeline`."""
+"""The diffusers backend: pictures of tiny, untrained pipelines of the real classes."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoPipelineForText2Image, LCMScheduler
 from safetensors.torch import load_file, save_file
-from transformers import CLIPTextConfig, CLIPTextModel
 
-from picto.recipes.tokenizer import MAX_TOKENS, build_tokenizer
+from pipeline.backends.diffusion_family import Family
 from pipeline.backends.stable_diffusion import DiffusionGenerator
-from pipeline.errors import InputError
+from pipeline.config import GenerateSettings, GeneratorExecution
+from pipeline.errors import InputError, OutOfMemory
+from pipeline.generate import draw_samples, plan_samples
+from prompts.bank import Prompt
 
-PROMPTS = ["a red boat", "a blue cup", "a red boat"]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A saved pipeline of 16 px pictures."""
-    torch.manual_seed(0)
-    tokenizer = build_tokenizer()
-    text = CLIPTextModel(CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, projection_dim=16, num_hidden_layers=1,
-        num_attention_heads=2, max_position_embeddings=MAX_TOKENS, bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-    ))
-    unet = UNet2DConditionModel(
-        sample_size=8, in_channels=4, out_channels=4, block_out_channels=(8, 16), layers_per_block=1,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=16, attention_head_dim=8, norm_num_groups=4,
-    )
-    vae = AutoencoderTiny(
-        encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8), num_encoder_blocks=(1, 1),
-        num_decoder_blocks=(1, 1), latent_channels=4,
-    )
-    scheduler = DDIMScheduler(
-        beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", rescale_betas_zero_snr=True,
-        timestep_spacing="trailing", clip_sample=False, steps_offset=1,
-    )
-    pipe = StableDiffusionPipeline(
-        vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=scheduler, safety_checker=None,
-        feature_extractor=None, requires_safety_checker=False,
-    )
-    place = tmp_path_factory.mktemp("generator")
-    pipe.save_pretrained(place)
-    return place
+KINDS = ("sd1", "sdxl", "sd3", "sd3-no-t5", "flux", "pixart")
+OPTIONS = {"pixart": {"use_resolution_binning": False}}
+PROMPTS = ["a red boat", "a big blue cup", "a red boat"]
+SEEDS = [1, 2, 2**62]
 
 
-def test_a_picture_depends_on_its_prompt_and_seed_alone(folder: Path) -> None:
-    """Equal prompts with other seeds differ; a second call, and another batch size, draw the same."""
-    generator = DiffusionGenerator.from_folder(folder, steps=2, guidance=2.0, batch=2)
-    pictures = generator.draw(PROMPTS, [1, 2, 2**62])
-    assert all(p.dtype == np.uint8 for p in pictures)
-    assert all(p.shape == (16, 16, 3) for p in pictures)
-    assert not np.array_equal(pictures[0], pictures[2])
-    again = generator.draw(PROMPTS, [1, 2, 2**62])
-    assert all(np.array_equal(a, b) for a, b in zip(pictures, again, strict=True))
-    whole = DiffusionGenerator.from_folder(folder, steps=2, guidance=2.0, batch=8).draw(PROMPTS, [1, 2, 2**62])
-    assert max(int(np.abs(a.astype(int) - b).max()) for a, b in zip(pictures, whole, strict=True)) <= 1
+def settings(kind: str = "sd1", **more) -> GenerateSettings:
+    return GenerateSettings(**{"steps": 2, "guidance": 2.0, "size": 16, "options": OPTIONS.get(kind, {}), **more})
 
 
-def test_reused_embeddings_draw_what_diffusers_draws(folder: Path) -> None:
-    """The backend gives the pictures of a plain call of the pipeline with the sentence."""
-    generator = DiffusionGenerator.from_folder(folder, steps=2, guidance=2.0, guidance_rescale=0.5)
-    plain = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
-    plain.set_progress_bar_config(disable=True)
-    theirs = plain(
-        PROMPTS[:2], num_inference_steps=2, guidance_scale=2.0, guidance_rescale=0.5, output_type="np",
-        generator=[torch.Generator().manual_seed(s) for s in (5, 6)],
+def load(folder: Path, kind: str = "sd1", speed: GeneratorExecution | None = None, **more) -> DiffusionGenerator:
+    return DiffusionGenerator.from_folder(folder, settings(kind, **more), speed=speed)
+
+
+def pictures(generator: DiffusionGenerator, prompts=PROMPTS, seeds=SEEDS) -> np.ndarray:
+    drawn = list(generator.draw(prompts, seeds))
+    assert [flaw for _, flaw in drawn] == [None] * len(prompts)
+    return np.stack([picture for picture, _ in drawn])
+
+
+def theirs(folder: Path, prompts, seeds, **arguments) -> np.ndarray:
+    """What diffusers draws when it is called with sentences."""
+    absent = {"text_encoder_3": None, "tokenizer_3": None} if "no-t5" in str(folder) else {}
+    pipe = AutoPipelineForText2Image.from_pretrained(folder, dtype=torch.float32, **absent)
+    pipe.set_progress_bar_config(disable=True)
+    drawn = pipe(
+        prompts, num_inference_steps=2, height=16, width=16, output_type="np",
+        generator=[torch.Generator().manual_seed(s) for s in seeds], **arguments,
     ).images
-    for mine, other in zip(generator.draw(PROMPTS[:2], [5, 6]), theirs, strict=True):
-        assert np.abs(mine - other * 255).max() <= 1
-    unguided = DiffusionGenerator.from_folder(folder, steps=1, guidance=1.0)
-    assert len(unguided.draw(PROMPTS, [1, 2, 3])) == 3
+    return (drawn * 255).round().astype(np.uint8)
 
 
-def test_sentences_become_unit_vectors(folder: Path) -> None:
-    """Equal sentences have equal vectors of length 1, others differ, and no sentence gives no vector."""
-    generator = DiffusionGenerator.from_folder(folder, steps=1, guidance=2.0)
+@pytest.mark.parametrize("kind", KINDS)
+def test_text_encoded_once_draws_what_diffusers_draws(tiny_generator, kind):
+    """Every family draws, pixel by pixel, what its pipeline draws when it is called with the sentences."""
+    folder = tiny_generator(kind)
+    guidance = {"true_cfg_scale": 2.0, "negative_prompt": " "} if kind == "flux" else {"guidance_scale": 2.0}
+    mine = pictures(load(folder, kind), PROMPTS[:2], [5, 6])
+    assert mine.shape == (2, 16, 16, 3)
+    assert mine.std() > 5
+    assert np.array_equal(mine, theirs(folder, PROMPTS[:2], [5, 6], **guidance, **OPTIONS.get(kind, {})))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_picture_depends_on_its_prompt_and_seed_alone(tiny_generator, kind):
+    """Equal prompts with other seeds differ; a second call draws the same, another batch size almost."""
+    generator = load(tiny_generator(kind), kind, batch=2)
+    first, again = pictures(generator), pictures(generator)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first[0], first[2])
+    assert not np.array_equal(pictures(generator, ["a red boat", "a small cat"], [1, 1])[0:1], first[1:2])
+    whole = pictures(load(tiny_generator(kind), kind, batch=8))
+    assert np.abs(first.astype(int) - whole).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["sdxl", "sd3", "pixart"])
+def test_every_sentence_is_encoded_once_a_shard(tiny_generator, kind):
+    """Five pictures of two sentences in three batches pass each text encoder once, then the empty sentences do."""
+    generator = load(tiny_generator(kind), kind, batch=2)
+    seen = {name: [] for name in generator._family.encoders}
+    for name, calls in seen.items():
+        getattr(generator._pipe, name).register_forward_pre_hook(
+            lambda _, args, kwargs, calls=calls: calls.append(len((args or list(kwargs.values()))[0])), with_kwargs=True
+        )
+    pictures(generator, [*PROMPTS, *PROMPTS[:2]], [1, 2, 3, 4, 5])
+    assert len(seen) == {"sdxl": 2, "sd3": 3, "pixart": 1}[kind]
+    zeros = kind == "sdxl"  # in place of what its encoders make of the empty sentence
+    assert all(calls == ([2] if zeros else [2, 2]) for calls in seen.values())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_vectors_are_what_the_denoiser_is_fed(tiny_generator, kind):
+    """Pooled vectors where the pipeline has them, else means of token states; neighbours do not matter."""
+    generator = load(tiny_generator(kind), kind)
     vectors = generator.encode(PROMPTS)
     assert vectors.dtype == np.float32
-    assert vectors.shape == (3, 16)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
-    np.testing.assert_allclose(vectors[0], vectors[2], atol=1e-6)
+    np.testing.assert_allclose(vectors[0], generator.encode(PROMPTS[:1])[0], atol=1e-5)
     assert float(vectors[0] @ vectors[1]) < 0.9999
     assert len(generator.encode([])) == 0
+    if kind in ("sdxl", "sd3", "sd3-no-t5", "flux"):
+        more = {"sdxl": {}, "flux": {"prompt_2": None}}.get(kind, {"prompt_2": None, "prompt_3": None})
+        pooled = generator._pipe.encode_prompt(prompt=PROMPTS, **more)[1 if kind == "flux" else 2].detach().numpy()
+        np.testing.assert_allclose(vectors, pooled / np.linalg.norm(pooled, axis=1, keepdims=True), atol=1e-5)
+    if kind == "pixart":
+        states, mask, *_ = generator._pipe.encode_prompt(PROMPTS[:1])
+        mean = states[0, : int(mask.sum())].mean(0).detach().numpy()
+        np.testing.assert_allclose(vectors[0], mean / np.linalg.norm(mean), atol=1e-5)
 
 
-def test_bad_weights_are_one_clear_sentence(folder: Path, tmp_path: Path) -> None:
-    """No folder, a missing file and a tensor of the wrong shape are told with the folder; weights ids differ."""
-    first = DiffusionGenerator.from_folder(folder, 1, 2.0)
+def test_a_scheduler_of_another_class(tiny_generator):
+    """A scheduler by name with options draws what the pipeline draws with it."""
+    folder = tiny_generator("sd1")
+    few = load(folder, guidance=1.0, scheduler={"name": "LCMScheduler", "timestep_spacing": "trailing"})
+    pipe = AutoPipelineForText2Image.from_pretrained(folder)
+    pipe.scheduler = LCMScheduler.from_config(pipe.scheduler.config, timestep_spacing="trailing")
+    pipe.set_progress_bar_config(disable=True)
+    drawn = pipe(
+        PROMPTS[:2], num_inference_steps=2, guidance_scale=1.0, output_type="np",
+        generator=[torch.Generator().manual_seed(s) for s in SEEDS[:2]],
+    ).images
+    mine = pictures(few, PROMPTS[:2], SEEDS[:2])
+    assert np.array_equal(mine, (drawn * 255).round().astype(np.uint8))
+    assert not np.array_equal(mine, pictures(load(folder, guidance=1.0), PROMPTS[:2], SEEDS[:2]))
+
+
+@pytest.mark.parametrize(
+    ("more", "changes"),
+    [({"negative_prompt": "a green bird"}, True), ({"guidance_rescale": 0.7}, True), ({"vae_tiling": True}, False)],
+)
+def test_settings_reach_the_pipeline(tiny_generator, more, changes):
+    """What changes pictures changes them; tiles are larger than a tiny picture."""
+    folder = tiny_generator("sdxl")
+    assert np.array_equal(pictures(load(folder, guidance=5.0)), pictures(load(folder, guidance=5.0, **more))) != changes
+
+
+def test_what_only_saves_memory_draws_the_same(tiny_generator):
+    """Slicing, and text encoders that wait elsewhere, leave the pictures as they are on a CPU."""
+    folder = tiny_generator("sd3")
+    saving = load(folder, speed=GeneratorExecution(offload="encoders", vae_slicing=True))
+    assert saving._pipe.vae.use_slicing
+    assert np.array_equal(pictures(saving), pictures(load(folder)))
+    assert np.array_equal(saving.encode(PROMPTS), load(folder).encode(PROMPTS))
+
+
+def test_blocks_are_compiled_one_by_one(tiny_generator):
+    """The denoiser's repeated blocks are handed to the compiler, which begins at the first picture."""
+    network = load(tiny_generator("sd3"), speed=GeneratorExecution(compile=True))._pipe.transformer
+    assert {type(m).__name__ for m in network.modules() if m._compiled_call_impl} == {"JointTransformerBlock"}
+
+
+def test_flagged_pictures_are_dropped(tiny_generator, tmp_path):
+    """The safety checker's verdict becomes the reason; switched off it is not even loaded; it flags nothing mild."""
+    orders = plan_samples([Prompt("a red boat", "boat"), Prompt("a blue cup", "boat")], 0)
+    folder = tiny_generator("sd1-safe")
+    assert all(s.reason is None for s in draw_samples(orders, load(folder)))
+    strict = tmp_path / "strict"
+    shutil.copytree(folder, strict)
+    weights = strict / "safety_checker" / "model.safetensors"
+    tensors = load_file(weights)
+    tensors["concept_embeds_weights"] -= 3  # every cosine is above it
+    save_file(tensors, weights, {"format": "pt"})
+    assert {s.reason for s in draw_samples(orders, load(strict))} == {"the safety checker flagged the picture"}
+    off = load(strict, safety="off")
+    assert off._pipe.safety_checker is None
+    assert all(s.reason is None for s in draw_samples(orders, off))
+
+
+def test_pictures_that_are_no_numbers_are_dropped(tiny_generator, tmp_path):
+    """An autoencoder that overflows gives a reason, not a black picture."""
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_generator("sd3"), broken)
+    weights = broken / "vae" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    tensors["decoder.conv_out.bias"][1] = torch.nan
+    save_file(tensors, weights, {"format": "pt"})
+    orders = plan_samples([Prompt("a red boat", "boat")], 0)
+    (sample,) = draw_samples(orders, load(broken))
+    assert sample.reason == "the picture has values that are not finite"
+
+
+def test_too_little_memory_names_the_batch_to_use(tiny_generator):
+    """The error of a batch that does not fit says half of it; the largest that fits is found by trying."""
+    generator = load(tiny_generator("sd1"))
+
+    def full(_, arguments):
+        if len(arguments[0]) > 2 * limit:  # guided and unguided
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    generator._pipe.unet.register_forward_pre_hook(full)
+    limit = 2
+    with pytest.raises(OutOfMemory, match=r"at 3 pictures a batch: set experiment.generate.batch=1"):
+        list(generator.draw(PROMPTS, SEEDS))
+    assert len(pictures(generator, PROMPTS[:2], SEEDS[:2])) == 2
+    limit = 4
+    assert generator.largest_batch(16) == 4
+    limit = 0
+    with pytest.raises(OutOfMemory, match=r"at one picture a batch: set execution.generator.offload"):
+        generator.largest_batch(16)
+
+
+def test_other_errors_of_the_device_pass(tiny_generator):
+    """Only a lack of memory is told as one."""
+    generator = load(tiny_generator("sd1"))
+
+    def broken(*_):
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    generator._pipe.unet.register_forward_pre_hook(broken)
+    with pytest.raises(RuntimeError, match="device-side"):
+        list(generator.draw(PROMPTS, SEEDS))
+
+
+@pytest.mark.parametrize(("form", "package"), [("int8", "torchao"), ("fp8", "torchao"), ("nf4", "bitsandbytes")])
+def test_quantised_weights(tiny_generator, form, package):
+    """Denoiser and large text encoders take a quarter or half of the memory and still draw."""
+    pytest.importorskip(package)
+    generator = load(tiny_generator("sd3"), quantize=form)
+    quantised = generator._pipe.transformer.transformer_blocks[0].ff.net[2].weight
+    assert type(quantised) not in (torch.Tensor, torch.nn.Parameter)
+    assert type(generator._pipe.text_encoder.text_model.encoder.layers[0].mlp.fc1.weight) is torch.nn.Parameter
+    assert pictures(generator).std() > 5
+
+
+def test_bad_weights_are_one_clear_sentence(tiny_generator, tmp_path):
+    """No folder, a missing file and a tensor of the wrong shape are told with the folder."""
     with pytest.raises(InputError, match="no generator in"):
-        DiffusionGenerator.from_folder(tmp_path / "nowhere", 1, 2.0)
+        load(tmp_path / "nowhere")
     copy = tmp_path / "copy"
-    _copy(folder, copy)
+    shutil.copytree(tiny_generator("sd1"), copy)
     weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
     tensors = load_file(weights)
-    tensors["conv_in.bias"] = tensors["conv_in.bias"] + 1
-    save_file(tensors, weights)
-    assert DiffusionGenerator.from_folder(copy, 1, 2.0).weights_id != first.weights_id
     shifted = tensors.pop("conv_in.bias")
     save_file(tensors, weights)
     with pytest.raises(InputError, match="unet holds"):
-        DiffusionGenerator.from_folder(copy, 1, 2.0)
+        load(copy)
     tensors["conv_in.bias"] = shifted[:3].clone()
     save_file(tensors, weights)
     with pytest.raises(InputError, match="cannot be loaded"):
-        DiffusionGenerator.from_folder(copy, 1, 2.0)
+        load(copy)
     weights.unlink()
     with pytest.raises(InputError, match="cannot be loaded"):
-        DiffusionGenerator.from_folder(copy, 1, 2.0)
+        load(copy)
+    index = copy / "model_index.json"
+    index.write_text(index.read_text().replace("StableDiffusionPipeline", "StableDiffusionUpscalePipeline"))
+    with pytest.raises(InputError, match="does not know as a text-to-image pipeline"):
+        load(copy)
+    index.write_text("{")
+    with pytest.raises(InputError, match="cannot be loaded"):
+        load(copy)
+
+
+def test_a_bad_call_raises(tiny_generator):
+    """As many seeds as prompts are needed, and settings that the pipeline refuses are told as such."""
+    generator = load(tiny_generator("sdxl"))
     with pytest.raises(ValueError, match="2 seeds"):
-        first.draw(["a boat"], [1, 2])
-
-
-def _copy(source: Path, target: Path) -> None:
-    for file in source.rglob("*"):
-        if file.is_file():
-            place = target / file.relative_to(source)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(file.read_bytes())
+        generator.draw(["a boat"], [1, 2])
+    odd = load(tiny_generator("flux"), "flux", options={"max_sequence_length": 4096})
+    with pytest.raises(InputError, match=r"FluxPipeline refuses the settings of experiment.generate"):
+        list(odd.draw(PROMPTS, SEEDS))
+    assert Family.of(tiny_generator("sdxl")).encoders == ("text_encoder", "text_encoder_2")
