@@ -28,6 +28,8 @@ def tell_generator(config: Config) -> str:
     """
     settings = config.experiment.generate
     generator_id(settings)
+    if settings.model == "picto" and _is_plain(config):
+        return "picto's own, as it is"
     folder = _folder_here(config)
     if folder is None:
         return "looked at once the model is downloaded"
@@ -39,12 +41,12 @@ def tell_generator(config: Config) -> str:
 
 
 def check_generator(config: Config) -> None:
-    """Look that the settings fit the generator; a plain config is taken to, since looking takes seconds.
+    """Look that the settings fit the generator; those of a plain config do, and looking takes seconds.
 
     Raises:
         InputError: a setting does not fit the pipeline, the device or what is installed.
     """
-    if set(config.experiment.generate.recipe()) > _PLAIN or config.execution.generator != GeneratorExecution():
+    if not _is_plain(config):
         tell_generator(config)
 
 
@@ -98,6 +100,11 @@ def find_batch(config: Config, card: str, pool: Executor | None = None) -> int:
 
 def _try_batches(config: Config) -> int:
     return generator_of(config).largest_batch(SHARD)
+
+
+def _is_plain(config: Config) -> bool:
+    chosen = set(config.experiment.generate.recipe())
+    return chosen == _PLAIN and config.execution.generator == GeneratorExecution()
 
 
 def _folder_here(config: Config) -> Path | None:

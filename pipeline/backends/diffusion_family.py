@@ -154,6 +154,10 @@ class Family:
                 f"execution.generator.offload: got {speed.offload!r}, which needs a GPU, but the device is {device}: "
                 "set it to none or encoders"
             )
+        if settings.quantize == "nf4" and device == "cpu":
+            raise InputError(
+                "experiment.generate.quantize: nf4 needs a GPU, and the device is cpu: set it to none, int8 or fp8"
+            )
         if (package := QUANTIZERS.get(settings.quantize)) and importlib.util.find_spec(package) is None:
             raise InputError(
                 f"experiment.generate.quantize: {settings.quantize} needs {package}, which is not installed: "

@@ -209,15 +209,16 @@ def test_other_errors_of_the_device_pass(tiny_generator):
         list(generator.draw(PROMPTS, SEEDS))
 
 
-@pytest.mark.parametrize(("form", "package"), [("int8", "torchao"), ("fp8", "torchao"), ("nf4", "bitsandbytes")])
-def test_quantised_weights(tiny_generator, form, package):
-    """Denoiser and large text encoders take a quarter or half of the memory and still draw."""
-    pytest.importorskip(package)
+@pytest.mark.parametrize("form", ["int8", "fp8"])
+def test_quantised_weights(tiny_generator, form):
+    """Denoiser and large text encoders hold other numbers, CLIP does not, and the pictures are nearly the same."""
+    pytest.importorskip("torchao", exc_type=ImportError)
     generator = load(tiny_generator("sd3"), quantize=form)
     quantised = generator._pipe.transformer.transformer_blocks[0].ff.net[2].weight
     assert type(quantised) not in (torch.Tensor, torch.nn.Parameter)
     assert type(generator._pipe.text_encoder.text_model.encoder.layers[0].mlp.fc1.weight) is torch.nn.Parameter
-    assert pictures(generator).std() > 5
+    plain = pictures(load(tiny_generator("sd3"))).astype(int)
+    assert 0 < np.abs(pictures(generator) - plain).mean() < 2
 
 
 def test_bad_weights_are_one_clear_sentence(tiny_generator, tmp_path):

@@ -6,7 +6,7 @@ import diffusers
 import pytest
 from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING
 
-from pipeline.backends.diffusion_family import Family, repeated_blocks
+from pipeline.backends.diffusion_family import QUANTIZERS, Family, repeated_blocks
 from pipeline.backends.diffusion_loading import fetch_pipeline
 from pipeline.config import GenerateSettings, GeneratorExecution
 from pipeline.errors import InputError
@@ -106,10 +106,13 @@ def test_offloading_needs_a_gpu(tmp_path):
 
 
 def test_a_missing_quantiser_is_named(tmp_path, monkeypatch):
-    """What to install is said where the package of a number format is not there."""
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"nf4 needs bitsandbytes, .* pip install 'syn4seg\[quant\]'"):
-        family(tmp_path, "FluxPipeline").check(settings(quantize="nf4"), PLAIN, "cpu")
+    """What to install is said where the package of a number format is not there, or that it needs a GPU."""
+    found = family(tmp_path, "FluxPipeline")
+    monkeypatch.setitem(QUANTIZERS, "nf4", "no_such_package")
+    with pytest.raises(InputError, match=r"nf4 needs no_such_package, .* pip install 'syn4seg\[quant\]'"):
+        found.check(settings(quantize="nf4"), PLAIN, "cuda")
+    with pytest.raises(InputError, match="nf4 needs a GPU, and the device is cpu"):
+        found.check(settings(quantize="nf4"), PLAIN, "cpu")
 
 
 def test_what_is_applied_and_what_is_lacking_is_told(tiny_generator):
