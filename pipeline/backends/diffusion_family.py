@@ -122,10 +122,7 @@ class Family:
             InputError: a setting does not fit the pipeline, the device or what is installed.
         """
         self.check(settings, speed, device)
-        precision = settings.precision
-        if precision == "auto":
-            precision = "fp32" if device == "cpu" else "bf16"
-        told = [self.kind.__name__, precision]
+        told = [self.kind.__name__, precision_of(settings, device)]
         told.append("text encoded once a shard" if self.remembers_text else "text encoded anew with every batch")
         told += [f"{settings.quantize} weights"] if settings.quantize != "none" else []
         told += [settings.scheduler.name] if settings.scheduler else []
@@ -229,6 +226,13 @@ class Family:
             return dict(json.loads((self.folder / name / file).read_text()))
         except (OSError, ValueError):
             return {}
+
+
+def precision_of(settings: GenerateSettings, device: str) -> str:
+    """Give the number format that is computed in: fp32, bf16 or fp16."""
+    if settings.precision != "auto":
+        return settings.precision
+    return "fp32" if device == "cpu" else "bf16"
 
 
 def repeated_blocks(network: Any) -> set[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from pipeline.backends.diffusion_family import DENOISERS, Family, repeated_blocks
+from pipeline.backends.diffusion_family import DENOISERS, Family, precision_of, repeated_blocks
 from pipeline.backends.memory import is_short_of_memory
 from pipeline.config import GenerateSettings, GeneratorExecution
 from pipeline.errors import InputError, OutOfMemory, cause_of
@@ -63,18 +63,16 @@ def load_pipeline(family: Family, settings: GenerateSettings, device: str, speed
 
     loader: Any = AutoPipelineForText2Image
     place = f"the generator in {family.folder}"
-    precision = settings.precision
-    if precision == "auto":
-        precision = "fp32" if device == "cpu" else "bf16"
+    dtype = _DTYPES[precision_of(settings, device)]
     options: dict[str, Any] = {name: None for name, kind in family.parts.items() if kind is None}
     if settings.safety == "off" and family.parts.get("safety_checker"):
         options |= {"safety_checker": None, "requires_safety_checker": False}
     quantized = _quantized_parts(family) if settings.quantize != "none" else []
     if quantized:
-        options["quantization_config"] = _quantization(settings.quantize, family, quantized, _DTYPES[precision])
+        options["quantization_config"] = _quantization(settings.quantize, family, quantized, dtype)
     try:
         pipe = loader.from_pretrained(
-            family.folder, dtype=_DTYPES[precision], variant=settings.variant, use_safetensors=True,
+            family.folder, dtype=dtype, variant=settings.variant, use_safetensors=True,
             local_files_only=True, **options,
         )  # fmt: skip
         _check_whole(pipe, family.folder, settings.variant, quantized)
@@ -105,8 +103,6 @@ def load_pipeline(family: Family, settings: GenerateSettings, device: str, speed
                     block.compile()
     pipe.set_progress_bar_config(disable=True)
     return pipe
-
-
 
 
 def _place(pipe: Any, family: Family, device: str, speed: GeneratorExecution) -> None:

@@ -58,16 +58,18 @@ class PromptMemory:
         if not asked or any(isinstance(value, torch.Tensor) for value in others.values()):
             return self._encoded(bound)
         one_each = any(isinstance(value, list) and len(value) == len(asked) > 1 for value in others.values())
-        whole = not one_each and set(asked) <= set(self._sentences)
-        key = repr((None if whole else prompt, sorted(others.items())))
-        if key not in self._kept:
-            if whole:
+        given, count = repr(sorted(others.items())), len(self._sentences)
+        if not one_each and set(asked) <= set(self._sentences):
+            if given not in self._kept:
                 bound.arguments["prompt"] = list(self._sentences)
-            self._kept[key] = self._encoded(bound)
-        if not whole:
-            return self._kept[key]
-        rows = [self._sentences[sentence] for sentence in asked]
-        return _picked(self._kept[key], rows, len(self._sentences))
+                self._kept[given] = self._encoded(bound)
+                bound.arguments["prompt"] = prompt
+            if _has_rows(self._kept[given], count):
+                return _picked(self._kept[given], [self._sentences[sentence] for sentence in asked], count)
+        exactly = repr((prompt, given))
+        if exactly not in self._kept:
+            self._kept[exactly] = self._encoded(bound)
+        return self._kept[exactly]
 
     @torch.inference_mode()
     def vectors(self, sentences: Sequence[str]) -> Floats:
@@ -141,6 +143,13 @@ class PromptMemory:
         finally:
             for encoder in resting:
                 encoder.to("cpu")
+
+
+def _has_rows(output: Any, count: int) -> bool:
+    """Say whether an output's embeddings come first and sentence by sentence, and no other part has them further in."""
+    parts = output if isinstance(output, tuple) else (output,)
+    inner = [p for p in parts if isinstance(p, torch.Tensor) and p.ndim > 2 and len(p) != count and p.shape[1] == count]
+    return len(parts[0]) == count and not inner
 
 
 def _picked(output: Any, rows: list[int], count: int) -> Any:

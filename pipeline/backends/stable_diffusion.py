@@ -122,6 +122,8 @@ class DiffusionGenerator:
     ) -> list[tuple[Picture, str | None]]:
         """Draw one batch."""
         arguments = self._arguments | ({} if steps is None else {"num_inference_steps": steps})
+        if "true_cfg_scale" in arguments and "negative_prompt" in arguments:  # not spread over the batch by diffusers
+            arguments["negative_prompt"] = [arguments["negative_prompt"]] * len(prompts)
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         try:
             with torch.inference_mode():

@@ -4,10 +4,12 @@ import shutil
 
 import diffusers
 import pytest
+import torch
 from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING
 
 from pipeline.backends.diffusion_family import QUANTIZERS, Family, repeated_blocks
 from pipeline.backends.diffusion_loading import fetch_pipeline
+from pipeline.backends.diffusion_text import _has_rows, _picked
 from pipeline.config import GenerateSettings, GeneratorExecution
 from pipeline.errors import InputError
 
@@ -157,3 +159,21 @@ def test_a_revision_on_the_hub_is_honoured(tiny_generator, tmp_path, monkeypatch
         fetch_pipeline("owner/model", "c" * 40, None)
     folder = tiny_generator("sd1")
     assert fetch_pipeline(str(folder), None, None) == folder
+
+
+@pytest.mark.parametrize(
+    ("shapes", "known"),
+    [
+        ([(5, 77, 8), (5, 77, 8), (5, 16), None], True), ([(5, 64, 8), (5, 16), (64, 3)], True),
+        ([(1, 200, 8), (1, 200)], False), ([(5, 16), (4, 5, 64, 8)], False),
+    ],
+)  # fmt: skip
+def test_sentences_are_told_apart_by_rows(shapes, known):
+    """Rows are picked where embeddings have one a sentence: not where sentences are packed, nor layer by layer."""
+    output = tuple(None if shape is None else torch.rand(shape) for shape in shapes)
+    assert _has_rows(output, 5) == known
+    if known:
+        picked = _picked(output, [3, 0, 3], 5)
+        for given, one in zip(output, picked, strict=True):
+            expected = given[[3, 0, 3]] if given is not None and len(given) == 5 else given
+            assert one is expected or torch.equal(one, expected)
