@@ -36,7 +36,7 @@ def looks_without_weights(config: Config) -> Looks:
     if "symnet" in (experiment.teacher.name, experiment.model.name):
         looks["needs words' vectors"] = lambda: needs(_text(config), "text")
     if generate.enabled:
-        looks["needs generator"] = lambda: needs(generate.model, "generator")
+        looks["needs generator"] = lambda: needs_generator(config)
         if refine.enabled:
             looks["needs SAM"] = lambda: needs_sam(config)
         looks |= {"pictures": lambda: _pictures(config), "GPU": lambda: _gpu(config)}
@@ -60,6 +60,18 @@ def needs(name: str, part: str) -> str:
     if "=" in name:
         said += f", from {CHECKPOINTS}"
     return f"{name}: {said}{_told(model, part)}"
+
+
+def needs_generator(config: Config) -> str:
+    """Say the same of the generator, at its revision.
+
+    Raises:
+        InputError: its name stands for nothing, or a revision is set for what is no hub name.
+    """
+    generate = config.experiment.generate
+    said = needs(generate.model, "generator")
+    check_revision("experiment.generate", generate.model, generate.revision)
+    return f"{said}; revision {generate.revision}" if generate.revision else said
 
 
 def needs_sam(config: Config) -> str:

@@ -173,7 +173,7 @@ def check_inputs(config: Config) -> None:
         resolve(one.experiment.teacher.backbone, "backbone")
         wiring.teacher_options(one)
     if experiment.generate.enabled:
-        resolve(experiment.generate.model, "generator")
+        wiring.generator_place(config)
         check_generator(config)
         if experiment.refine.enabled:
             wiring.refiner_place(config)

@@ -58,9 +58,25 @@ def encoder_of(config: Config) -> TextEncoder:
 
 def generator_of(config: Config) -> DiffusionGenerator:
     """Give what turns prompts into pictures."""
+    return _generator(
+        generator_place(config), config.experiment.generate, device_of(config), config.execution.generator
+    )
+
+
+def generator_place(config: Config) -> Path:
+    """Give the folder of the generator; one that is on the hub is downloaded.
+
+    Raises:
+        InputError: nothing is there, it could not be downloaded, or a revision is set for what is no hub name.
+    """
     settings = config.experiment.generate
-    place = resolve(settings.model, "generator")
-    return _generator(place, settings, device_of(config), config.execution.generator)
+    place = Path(resolve(settings.model, "generator"))
+    check_revision("experiment.generate", settings.model, settings.revision)
+    if place.exists():
+        return place
+    from pipeline.backends.diffusion_loading import fetch_pipeline
+
+    return fetch_pipeline(settings.model, settings.revision, settings.variant)
 
 
 def refiner_of(config: Config) -> BoundaryRefiner:
@@ -159,11 +175,11 @@ def _placed(text: str | None) -> dict[str, str]:
 
 
 @lru_cache(maxsize=1)
-def _generator(place: str, settings: GenerateSettings, device: str, speed: GeneratorExecution) -> DiffusionGenerator:
-    from pipeline.backends.diffusion_loading import fetch_pipeline
+def _generator(
+    folder: Path, settings: GenerateSettings, device: str, speed: GeneratorExecution
+) -> DiffusionGenerator:
     from pipeline.backends.stable_diffusion import DiffusionGenerator
 
-    folder = fetch_pipeline(place, settings.revision, settings.variant)
     return DiffusionGenerator.from_folder(folder, settings, device=device, speed=speed)
 
 

@@ -20,18 +20,16 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def fetch_pipeline(name: str, revision: str | None, variant: str | None) -> Path:
-    """Give the folder of a pipeline that may be on the hub; only the files that it needs are downloaded.
+    """Give the folder of a pipeline of the hub; only the files that it needs are downloaded.
 
     Args:
-        name: a folder, or a hub name such as owner/model.
+        name: such as owner/model.
         revision: commit, tag or branch; None: main.
         variant: which files of several, such as fp16.
 
     Raises:
-        InputError: neither a folder nor to be had from the hub.
+        InputError: it is not to be had.
     """
-    if Path(name).exists():
-        return Path(name)
     from diffusers import DiffusionPipeline
 
     loader: Any = DiffusionPipeline

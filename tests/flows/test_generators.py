@@ -71,9 +71,9 @@ def test_speed_and_place_change_no_recipe(recipes):
 def test_a_folder_has_no_revision():
     """A revision that would have no effect is refused."""
     config = load_config(None, ["experiment.generate.revision=v2"])
-    with pytest.raises(InputError, match=r"experiment.generate.revision: got 'v2', but picto is a folder"):
+    with pytest.raises(InputError, match=r"experiment.generate.revision: got 'v2', but 'picto' is not a hub name"):
         generator_id(config.experiment.generate)
-    with pytest.raises(InputError, match="has no revisions"):
+    with pytest.raises(InputError, match="leave the revision out"):
         check_inputs(config)
 
 

@@ -157,8 +157,6 @@ def test_a_revision_on_the_hub_is_honoured(tiny_generator, tmp_path, monkeypatch
     assert fetch_pipeline("owner/model", "a" * 40, None).name == "a" * 40
     with pytest.raises(InputError, match=f"owner/model at revision {'c' * 40} is neither a folder"):
         fetch_pipeline("owner/model", "c" * 40, None)
-    folder = tiny_generator("sd1")
-    assert fetch_pipeline(str(folder), None, None) == folder
 
 
 @pytest.mark.parametrize(
