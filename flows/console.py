@@ -32,6 +32,7 @@ NoWeights = Annotated[
 Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 SomeCount = Annotated[int | None, Parameter(validator=validators.Number(gte=1))]
 Output = Annotated[Path, Parameter(help="The output folder.")]
+OutputOrUrl = Annotated[str, Parameter(help="The output folder, or its URL.")]
 Growth = Annotated[
     int,
     Parameter(

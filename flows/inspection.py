@@ -7,7 +7,6 @@ import os
 import platform
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from flows.data import check_data, find_data, note_on_lists
@@ -82,8 +81,8 @@ def _sam(config: Config) -> str:
 
 
 def _disk(config: Config) -> str:
-    output = Path(config.execution.output)
-    check_writable(output)
+    output = config.execution.folder
+    check_writable(config)
     free = shutil.disk_usage(output).free
     try:
         needed = sum(stage.bytes for stage in make_plan(config).stages.values())

@@ -4,11 +4,15 @@ from collections.abc import Sequence
 
 from prompts.errors import InputError
 
-__all__ = ["NEXT", "InputError", "cause_of", "listed"]
+__all__ = ["NEXT", "InputError", "OutOfMemory", "cause_of", "listed"]
 
 _LONGEST, _MOST = 240, 20
 NEXT = "\n- "
 """Begins each line of a list of mistakes."""
+
+
+class OutOfMemory(InputError):
+    """A shard does not fit into the memory with these settings; the sentence says which to take instead."""
 
 
 def cause_of(error: Exception) -> str:
