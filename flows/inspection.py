@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flows.data import check_data, find_data, note_on_lists
+from flows.devices import deal, shared_gpus
 from flows.needs import looks_without_weights, needs_sam, words
 from flows.plan import make_plan
 from flows.run import check_device, check_writable
@@ -35,7 +36,7 @@ def inspect(config: Config, *, weights: bool = True) -> list[dict[str, Any]]:
         "python": platform.python_version,
         "libraries": lambda: ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _LIBRARIES),
         "device": lambda: _device(config),
-        "workers": lambda: f"{count_workers(config)}, {config.execution.threads} threads each, {os.cpu_count()} CPUs",
+        "workers": lambda: _workers(config),
         "generator": lambda: resolve(experiment.generate.model, "generator"),
         "teacher's backbone": lambda: resolve(experiment.teacher.backbone, "backbone"),
         "final backbone": lambda: resolve(experiment.model.backbone, "backbone"),
@@ -64,6 +65,15 @@ def _device(config: Config) -> str:
 
     check_device(config.execution.device)
     return ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())) or "CPU only"
+
+
+def _workers(config: Config) -> str:
+    count, runner = count_workers(config), config.execution.runner
+    told = f"{count}, {config.execution.threads} threads each"
+    if runner == "ray":
+        return f"{told}, actors of the Ray cluster {config.execution.address or 'of this machine'}"
+    gpus = deal(shared_gpus(config), count) if count > 1 else []
+    return f"{told}, {os.cpu_count()} CPUs" + (f", in turns on the GPUs {', '.join(gpus)}" if gpus else "")
 
 
 def _data(config: Config) -> str:

@@ -33,13 +33,11 @@ def connect(config: Config) -> Any:
     """Give the library, connected to the cluster of the config, or to one of this machine's own.
 
     Raises:
-        InputError: Ray is not installed, or no cluster answers.
+        InputError: no cluster answers.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ImportError as error:
-        raise InputError("execution.runner=ray needs Ray: pip install 'syn4seg[ray]'") from error
+    import ray
+
     if not ray.is_initialized():
         address = config.execution.address or None
         try:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -141,6 +142,8 @@ def check_inputs(config: Config) -> None:
     """
     experiment = config.experiment
     check_device(config.execution.device)
+    if config.execution.runner == "ray" and not find_spec("ray"):
+        raise InputError("execution.runner=ray needs Ray: pip install 'syn4seg[ray]'")
     for key, part in (("teacher", experiment.teacher), ("model", experiment.model)):
         if part.name == "matching":
             raise InputError(

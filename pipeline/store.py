@@ -18,8 +18,9 @@ import shutil
 import socket
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -36,6 +37,8 @@ from pipeline.mirror import Mirror
 from pipeline.types import Sample
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+MOST_WAITING = 16
+"""Samples that wait for their files to be written, two batches of pictures."""
 _LIBRARIES = ("numpy", "scipy", "pillow", "torch", "diffusers", "transformers", "segment-anything")
 
 
@@ -93,33 +96,42 @@ class Draft:
     content: str | None = None
     notes: tuple[str, ...] = ()
 
-    def write_samples(self, samples: Sequence[Sample], pictures: Mapping[str, Path] | None = None) -> None:
-        """Write the sample table with its arrays, and count.
+    def write_samples(self, samples: Iterable[Sample], pictures: Mapping[str, Path] | None = None) -> None:
+        """Write the sample table with its arrays, and count; files are written beside the making of further samples.
 
         Args:
-            samples: the shard's samples, dropped ones included.
+            samples: the shard's samples, dropped ones included; they may be made one by one.
             pictures: sample id -> its picture in another shard's folder; None writes the pictures here.
         """
-        lines = []
-        for sample in samples:
-            row: dict[str, Any] = {"id": _checked(sample.id), "name": sample.name, "prompt": sample.prompt}
-            row |= {"seed": sample.seed, "picture": f"images/{sample.id}.png", "labels": None, "free": None}
-            row |= {"scores": {k: round(float(v), 6) for k, v in sample.scores.items()}, "reason": sample.reason}
-            row["hash"] = hash_arrays(sample.picture, sample.labels, sample.free)
-            if pictures is None:
-                write_picture(self._file(row["picture"]), sample.picture)
-            else:
-                row["picture"] = os.path.relpath(pictures[sample.id], self.folder.resolve())
-            if sample.labels is not None and sample.free is not None:
-                row |= {"labels": f"labels/{sample.id}.png", "free": f"labels/{sample.id}.free.png"}
-                write_labels(self._file(row["labels"]), sample.labels)
-                write_labels(self._file(row["free"]), sample.free.astype(np.uint8))
-            lines.append(row)
-        (self.folder / "samples.jsonl").write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in lines))
-        bare = [{k: v for k, v in row.items() if k not in {"picture", "labels", "free"}} for row in lines]
-        self.content = hash_json(bare)
-        self.dropped = dict(Counter(s.reason.split(":")[0] for s in samples if s.reason))
-        self.counts = {"samples": len(samples), "kept": sum(s.reason is None for s in samples), **self.counts}
+        rows: list[dict[str, Any]] = []
+        waiting: deque[Future[dict[str, Any]]] = deque()
+        with ThreadPoolExecutor(1) as writer:
+            for sample in samples:
+                waiting.append(writer.submit(self._write, sample, pictures))
+                if len(waiting) > MOST_WAITING:
+                    rows.append(waiting.popleft().result())
+            rows += [row.result() for row in waiting]
+        (self.folder / "samples.jsonl").write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
+        self.content = hash_json([{k: v for k, v in r.items() if k not in {"picture", "labels", "free"}} for r in rows])
+        reasons = [row["reason"] for row in rows]
+        self.dropped = dict(Counter(reason.split(":")[0] for reason in reasons if reason))
+        self.counts = {"samples": len(rows), "kept": reasons.count(None), **self.counts}
+
+    def _write(self, sample: Sample, pictures: Mapping[str, Path] | None) -> dict[str, Any]:
+        """Write the arrays of a sample; gives its row of the table."""
+        row: dict[str, Any] = {"id": _checked(sample.id), "name": sample.name, "prompt": sample.prompt}
+        row |= {"seed": sample.seed, "picture": f"images/{sample.id}.png", "labels": None, "free": None}
+        row |= {"scores": {k: round(float(v), 6) for k, v in sample.scores.items()}, "reason": sample.reason}
+        row["hash"] = hash_arrays(sample.picture, sample.labels, sample.free)
+        if pictures is None:
+            write_picture(self._file(row["picture"]), sample.picture)
+        else:
+            row["picture"] = os.path.relpath(pictures[sample.id], self.folder.resolve())
+        if sample.labels is not None and sample.free is not None:
+            row |= {"labels": f"labels/{sample.id}.png", "free": f"labels/{sample.id}.free.png"}
+            write_labels(self._file(row["labels"]), sample.labels)
+            write_labels(self._file(row["free"]), sample.free.astype(np.uint8))
+        return row
 
     def _file(self, relative: str) -> Path:
         path = self.folder / relative
