@@ -7,14 +7,16 @@ a GPU, so that the models would be loaded again for every shard.
 from __future__ import annotations
 
 import os
+import socket
 import threading
+import uuid
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from flows.data import prepare_data
+from flows.data import prepare_data, store_of
 from flows.processes import limit_threads
 from flows.progress import Report, set_reporter
 from pipeline.config import Config
@@ -86,7 +88,8 @@ class Actors:
         kind = self._ray.remote(
             num_cpus=config.execution.threads, num_gpus=gpus, max_concurrency=2, scheduling_strategy="SPREAD"
         )(_Actor)
-        self._actors = [kind.remote(config, str(Path.cwd()), environment) for _ in range(count)]
+        self._mark = None if "://" in config.execution.output else _put_mark(config)
+        self._actors = [kind.remote(config, str(Path.cwd()), environment, self._mark) for _ in range(count)]
         self._free: SimpleQueue[Any] = SimpleQueue()
         for actor in self._actors:
             self._free.put(actor)
@@ -103,6 +106,8 @@ class Actors:
         """End the actors when they are done with what they compute; nothing further is begun."""
         self._threads.shutdown(cancel_futures=True)
         self.kill()
+        if self._mark:
+            self._mark.unlink(missing_ok=True)
 
     def kill(self) -> None:
         """End the actors at once."""
@@ -151,15 +156,27 @@ class Actors:
 class _Actor:
     """A process of the cluster that computes one shard at a time and tells of its progress meanwhile."""
 
-    def __init__(self, config: Config, folder: str, environment: dict[str, str]) -> None:
+    def __init__(self, config: Config, folder: str, environment: dict[str, str], mark: Path | None) -> None:
         os.environ |= environment
         if Path(folder).is_dir():  # relative paths of the config mean what they mean where the run was started
             os.chdir(folder)
         self._messages: list[tuple[str, str, float]] = []
         limit_threads(config.execution.threads)
-        prepare_data(config)  # where the nodes do not share the folder
+        self._wrong: InputError | None = None
+        if mark and not mark.exists():
+            self._wrong = InputError(
+                f"the node {socket.gethostname()} of the Ray cluster does not see {mark.parents[2]}: set "
+                "execution.output to a folder on a disk that all nodes share, or to a URL"
+            )
+            return
+        try:
+            prepare_data(config)  # where the nodes do not share the folder
+        except InputError as error:
+            self._wrong = error
 
     def compute(self, work: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+        if self._wrong:
+            raise self._wrong
         set_reporter(lambda *message: self._messages.append(message))
         return work(*args, **kwargs)
 
@@ -168,6 +185,15 @@ class _Actor:
         messages = self._messages[:]
         del self._messages[: len(messages)]
         return messages
+
+
+def _put_mark(config: Config) -> Path:
+    """Leave a file in the output folder, by which an actor knows that its folder of that name is the same one."""
+    store = store_of(config)
+    with store.lock("ray"):
+        mark = store.root.resolve() / ".locks" / f"ray-{uuid.uuid4().hex}"
+        mark.touch()
+    return mark
 
 
 def _gpus(ray: Any, config: Config) -> int:

@@ -1,17 +1,31 @@
 """A Ray cluster of two nodes on this machine."""
 
 import os
+import socket
+from contextlib import ExitStack
 
 import pytest
 
-pytest.importorskip("ray", reason="make test-ray installs Ray")
+os.environ |= {  # Ray reads them when it is imported
+    "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_raylet_start_wait_time_s": "280",
+}  # fmt: skip
 
-os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+pytest.importorskip("ray", reason="make test-ray installs Ray")
 
 
 @pytest.fixture(autouse=True, scope="session")
 def only_loopback():
     """Nothing is refused: to learn this machine's own address Ray connects a socket that sends nothing."""
+
+
+def _node():
+    """One CPU; ports of its own for Ray's agents, or a node waits fifteen seconds for them to choose and gives up."""
+    agents = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in agents]
+        for one in sockets:
+            one.bind(("", 0))
+        return {"num_cpus": 1, **{agent: one.getsockname()[1] for agent, one in zip(agents, sockets, strict=True)}}
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +34,8 @@ def cluster():
     import ray
     from ray.cluster_utils import Cluster
 
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    nodes.add_node(num_cpus=1)
+    nodes = Cluster(initialize_head=True, head_node_args={"include_dashboard": False, **_node()})
+    nodes.add_node(**_node())
     yield nodes
     ray.shutdown()
     nodes.shutdown()

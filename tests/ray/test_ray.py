@@ -8,7 +8,7 @@ import ray
 from rich.console import Console
 
 from flows.data import store_of
-from flows.ray_pool import Actors, connect, count_actors
+from flows.ray_pool import Actors, _Actor, connect, count_actors
 from flows.run import run
 from flows.settings import load_config
 from flows.workers import Workers
@@ -17,7 +17,7 @@ from pipeline.hashing import list_files
 
 TINY = [
     "experiment.base_pictures=40", "experiment.validation_pictures=20", "experiment.prompts.per_class=2",
-    "experiment.prompts.max_similarity=0.99", "experiment.prompts.classes=[boat,cat]", "experiment.generate.steps=2",
+    "experiment.prompts.max_similarity=0.99", "experiment.prompts.classes=[boat,bottle]", "experiment.generate.steps=2",
     "experiment.train.base_steps=3", "experiment.train.batch=2", "experiment.annotate.prompt_odds=1e6",
     "experiment.filter.min_similarity=-1", "experiment.filter.min_area=0", "execution.workers=1",
 ]  # fmt: skip
@@ -109,6 +109,23 @@ def test_room_of_the_cluster(config):
     many = config.model_copy(update={"execution": config.execution.model_copy(update={"workers": 3})})
     with pytest.raises(InputError, match=r"execution\.workers: got 3, but the Ray cluster has room for 2"):
         count_actors(many)
+
+
+def test_a_node_without_the_folder_is_told(config):
+    """A node whose folder of that name is another one would compute what nobody sees, and says so instead."""
+    pool = Actors(config, 1, lambda *_: None)
+    pool.submit(len, "abc").result(120)
+    pool.end()
+    assert not list((config.execution.folder / "store" / ".locks").glob("ray-*"))
+    other = ray.remote(_Actor).remote(config, "/", {}, config.execution.folder.resolve() / "store" / ".locks" / "gone")
+    with pytest.raises(InputError, match=r"does not see .*/ray: set execution.output to a folder on a disk"):
+        raise _cause(lambda: ray.get(other.compute.remote(len, ("abc",), {})))
+
+
+def _cause(call):
+    with pytest.raises(ray.exceptions.RayTaskError) as error:
+        call()
+    return error.value.cause
 
 
 def test_no_cluster_is_a_sentence(config, cluster):
