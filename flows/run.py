@@ -27,6 +27,7 @@ from flows.plan import Plan, make_plan
 from flows.progress import Board, set_reporter
 from flows.runs import write_run
 from flows.server import Server, set_prefect_env
+from flows.settings import with_whole_paths
 from flows.shares import LAST, Share
 from flows.steps import CHAIN, start_of
 from flows.turns import WhileRunning, take_turn
@@ -118,6 +119,8 @@ def compute(
     if note := note_on_lists(config):
         console.print(note)
     check_writable(config)
+    if config.execution.runner == "ray":  # whose processes may have other working folders
+        config = with_whole_paths(config)
     with take_turn(config, while_running, console.print, share):
         if find_data(config) is None:
             with Board({"data": 3}, console) as board:
@@ -231,11 +234,9 @@ def _compute(
 ) -> Computed:  # fmt: skip
     from flows import learning, stages
 
-    output = config.execution.folder
-
+    output, apart = config.execution.folder, share.name if share else ""
     totals = {stage.stage: stage.total for stage in plan.stages.values()}
     data = find_data(config)
-    apart = share.name if share else ""
     workers = workers_of(config, lambda *m: board.show(*m), alone=plan.complete)
     set_prefect_env(output, apart)
     with nullcontext(shared) if shared else Server(output, apart) as server, Board(totals, console) as board, workers:
@@ -248,8 +249,7 @@ def _compute(
 
         try:
             records, folder = run_synthesis(
-                config, name, until, workers, board.fraction, server.wait(workers.check), pictures, finish,
-                share,
+                config, name, until, workers, board.fraction, server.wait(workers.check), pictures, finish, share
             )
             return Computed(records, plan, folder)
         except Exception as error:

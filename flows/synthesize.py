@@ -106,14 +106,15 @@ def _chain(
         yield config.experiment.teacher.name, tasks.train_teacher, config, data
 
     def pictures() -> Iterator[Shard]:
-        whole = True
+        failed = False
         for place, (_, bank) in enumerate(banks):
             bank.wait()
-            if bank.state.is_completed():
-                for step, orders in shared(images_steps(config, bank.result(), only_first), place, share):
-                    yield step.shard, tasks.draw_images, config, step, orders
-            whole &= bank.state.is_completed()
-        if not whole:
+            if not bank.state.is_completed():
+                failed = True
+                continue
+            for step, orders in shared(images_steps(config, bank.result(), only_first), place, share):
+                yield step.shard, tasks.draw_images, config, step, orders
+        if failed:  # or the dataset would be made of the other classes alone
             raise RuntimeError("a bank of prompts has failed")
 
     banks = stage("prompts", lambda: ((name, tasks.write_prompts, config, name) for name in novel_names(config)))

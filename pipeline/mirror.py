@@ -10,7 +10,7 @@ import os
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,26 +36,29 @@ def local_folder(output: str, cache: str = "") -> Path:
 class Mirror:
     """The output folder at a URL; a folder in it is whole when the file that is written last is there.
 
+    Only its use raises `InputError` where the URL is of no kind that is installed.
+
     Args:
         url: such as ``s3://bucket/folder``.
-
-    Raises:
-        InputError: the URL is of no kind that is installed.
     """
 
     def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+
+    @cached_property
+    def _place(self) -> tuple[Any, str]:
+        """The file system, and the folder in it."""
         import fsspec
 
-        self.url = url.rstrip("/")
-        options = {"auto_mkdir": True} if url.startswith(("file://", "local://")) else {}
+        options = {"auto_mkdir": True} if self.url.startswith(("file://", "local://")) else {}
         try:
-            self._files, base = fsspec.core.url_to_fs(self.url, **options)
+            files, base = fsspec.core.url_to_fs(self.url, **options)
         except (ImportError, ValueError) as error:
             raise InputError(
-                f"execution.output: no files can be kept at {url!r} ({cause_of(error)}): install the package that "
+                f"execution.output: no files can be kept at {self.url!r} ({cause_of(error)}): install the package that "
                 "it takes, such as s3fs or gcsfs, or name a folder"
             ) from error
-        self._base = str(base).rstrip("/")
+        return files, str(base).rstrip("/")
 
     def check(self) -> None:
         """Write and delete a file.
@@ -63,30 +66,32 @@ class Mirror:
         Raises:
             InputError: it cannot be written.
         """
-        probe = f"{self._base}/.writable-{uuid.uuid4().hex}"
+        files, base = self._place
+        probe = f"{base}/.writable-{uuid.uuid4().hex}"
         try:
-            self._files.pipe_file(probe, b"")
+            files.pipe_file(probe, b"")
         except Exception as error:  # every kind of store has its own errors
             raise InputError(
                 f"execution.output: cannot write to {self.url} ({cause_of(error)}): look at its name and at your rights"
             ) from error
         with suppress(Exception):  # some may write and not delete
-            self._files.rm_file(probe)
+            files.rm_file(probe)
 
     def read(self, name: str) -> bytes | None:
         """Give a file's bytes, None where there is none; never out of a list that was read earlier."""
+        files, base = self._place
         try:
-            found: Any = self._files.cat_file(f"{self._base}/{name}")
+            found: Any = files.cat_file(f"{base}/{name}")
         except (FileNotFoundError, IsADirectoryError):
             return None
         return bytes(found)
 
     def push(self, folder: Path, name: str, last: str) -> None:
         """Copy a folder there, the file ``last`` when all others are."""
+        files, base = self._place
         names = [file for file in list_files(folder) if file != last]
-        for some in (names, [last]):
-            there = [f"{self._base}/{name}/{file}" for file in some]
-            self._files.put([str(folder / file) for file in some], there)
+        for some in filter(None, (names, [last])):
+            files.put([str(folder / file) for file in some], [f"{base}/{name}/{file}" for file in some])
 
     def pull(self, name: str, files: Sequence[str], folder: Path) -> None:
         """Copy files of a folder from there.
@@ -94,9 +99,10 @@ class Mirror:
         Raises:
             FileNotFoundError: one of them is not there.
         """
+        there, base = self._place
         for file in files:
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        self._files.get([f"{self._base}/{name}/{file}" for file in files], [str(folder / file) for file in files])
+        there.get([f"{base}/{name}/{file}" for file in files], [str(folder / file) for file in files])
 
 
 @lru_cache(maxsize=4)

@@ -122,12 +122,21 @@ def test_run_folders_are_copied_once(stores, url):
 def test_places_that_cannot_be_written_are_one_sentence(tmp_path):
     """An unknown kind of URL, and a folder that cannot be made."""
     with pytest.raises(InputError, match="no files can be kept at 'nowhere://x'"):
-        Mirror("nowhere://x")
+        Mirror("nowhere://x").check()
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cannot write to file://.*look at its name"):
         Mirror(f"file://{tmp_path}/file/there").check()
     Mirror(f"file://{tmp_path}/there").check()
     assert not list((tmp_path / "there").iterdir())
+
+
+def test_a_whole_copy_needs_nothing_from_there(tmp_path):
+    """What was copied by another tool is read where the URL's package is not installed."""
+    here = RunStore(tmp_path / "store")
+    images, labels = computed(here)
+    copy = RunStore(tmp_path / "store", Mirror("nowhere://x"))
+    assert copy.find("images", "boat-000", RECIPE) == images
+    assert len(copy.samples(labels)) == 2
 
 
 def test_every_url_has_its_own_cache(monkeypatch, tmp_path):
