@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from pipeline.config import Config
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+NODES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+"""One of them is there where Linux has a GPU that torch can use: NVIDIA's, AMD's, or Windows' own behind WSL."""
 
 
 def shared_gpus(config: Config) -> tuple[str, ...]:
@@ -17,6 +21,8 @@ def shared_gpus(config: Config) -> tuple[str, ...]:
     """
     if config.execution.device not in ("auto", "cuda"):
         return ()
+    if sys.platform == "linux" and not any(Path(node).exists() for node in NODES):
+        return ()  # torch would say the same, but takes seconds to import
     import torch
 
     count = torch.cuda.device_count()

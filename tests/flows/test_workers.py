@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+from flows import devices
 from flows.devices import deal, shared_gpus
 from flows.processes import Processes
 from flows.settings import load_config
@@ -46,6 +47,7 @@ def test_gpus_are_those_that_may_be_used(monkeypatch):
     config = load_config(None, [])
     assert count_workers(config) == min(2, os.cpu_count())
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(devices, "NODES", ("/",))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert shared_gpus(config) == ("0", "1", "2")
     assert count_workers(config) == 3
