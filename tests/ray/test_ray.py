@@ -37,7 +37,7 @@ def dataset_of(config):
     return {name: (folder / name).read_bytes() for name in list_files(folder) if name != "record.json"}
 
 
-def test_two_nodes_give_the_bytes_of_one_process(config, tmp_path):
+def test_two_nodes_give_the_bytes_of_one_process(config, prefect, tmp_path):
     """One process of this machine and a cluster of two nodes: the same shards, the same dataset, byte for byte."""
     alone = load_config(None, [*TINY, f"execution.output={tmp_path / 'alone'}"])
     run(alone, "alone", "dataset", Console(quiet=True))
