@@ -273,7 +273,7 @@ class RunStore:
         """Copy a finished shard of another store into this one; nothing here is overwritten.
 
         Returns:
-            Whether it was copied; False where it is here already.
+            Whether it was copied; False where it is here, and in the mirror, already.
 
         Raises:
             InputError: it is not what its name says, or here with other content.
@@ -289,7 +289,7 @@ class RunStore:
                         "library versions or threads make them: keep one of them, and delete what was computed from "
                         "the other"
                     )
-                return False
+                return self._push_again(folder)
             partial = folder.with_name(folder.name + ".partial")
             for stale in (partial, folder):
                 shutil.rmtree(stale, ignore_errors=True)
@@ -337,6 +337,14 @@ class RunStore:
         if self._mirror:
             self._mirror.push(partial, f"{self.root.name}/{_place(folder)}", "record.json")
         partial.rename(folder)
+
+    def _push_again(self, folder: Path) -> bool:
+        """Copy a shard that is here to a mirror that has lost it; gives whether that was needed."""
+        place = f"{self.root.name}/{_place(folder)}"
+        lost = self._mirror is not None and self._mirror.read(f"{place}/record.json") is None
+        if self._mirror and lost:
+            self._mirror.push(folder, place, "record.json")
+        return lost
 
     def _fetch(self, folder: Path) -> None:
         """Copy a shard from the mirror where it is not whole here."""

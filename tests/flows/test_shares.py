@@ -136,9 +136,10 @@ def test_merging_overwrites_nothing(elsewhere, finished, tmp_path):
         merge_stores([tmp_path / "nothing"], str(into))
 
 
-def test_an_empty_cache_of_a_url_computes_nothing(finished, overrides, tmp_path):
+def test_an_empty_cache_of_a_url_computes_nothing(finished, overrides, tmp_path, monkeypatch):
     """What lies at a URL is reused where there is nothing but the data sets, and the run's folder goes there."""
     url = "memory://outputs-of-a-run"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     output = finished[1].parents[1]
     assert merge_stores([output], url)[0]["known"] == 0
     shutil.copytree(output / "data", tmp_path / "cache" / "data")

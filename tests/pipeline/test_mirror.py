@@ -104,6 +104,18 @@ def test_damage_there_is_told(stores, url):
     assert not list(two.root.glob("images/*"))
 
 
+def test_merging_mends_what_is_lost_there(stores, url, tmp_path):
+    """A shard that is in the cache and no more at the URL goes there again; nothing is done where it is in both."""
+    one, two = stores
+    images, _ = computed(one)
+    plain = RunStore(one.root)
+    assert not one.adopt(plain, images)
+    files, base = fsspec.core.url_to_fs(url)
+    files.rm(f"{base}/store/images", recursive=True)
+    assert one.adopt(plain, images)
+    assert two.find("images", "boat-000", RECIPE) == images
+
+
 def test_run_folders_are_copied_once(stores, url):
     """A folder beside the store goes there whole, and only once."""
     one, _ = stores
