@@ -13,7 +13,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench results picto-weights clean
+.PHONY: help run test test-ray check bench results picto-weights clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -21,13 +21,16 @@ help:  ## show this list
 run: $(VENV)/.ok  ## the whole chain on picto (or CONFIG=file.yaml): prompts to scores
 	@$(BIN)/syn4seg run $(CONFIG)
 
-test: $(VENV)/.ok  ## all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+test: $(VENV)/.ok  ## all tests but those of Ray
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/ray
+
+test-ray: $(VENV)-ray/.ok  ## the tests of a Ray cluster, with Ray in an environment of its own
+	@$(VENV)-ray/bin/python -m pytest tests/ray
 
 check: $(VENV)/.ok  ## style, types and the fast tests
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -m "not slow" --ignore tests/ray
 
 bench: $(VENV)/.ok  ## time and memory of a training step and of evaluation at full size, by part
 	@$(BIN)/python benchmarks/fss.py
@@ -46,8 +49,10 @@ picto-weights: $(VENV)/.ok  ## train the small models of picto again (hours on t
 clean: $(VENV)/.ok  ## list what the runs no longer use; delete with: syn4seg clean --yes
 	@$(BIN)/syn4seg clean
 
-$(VENV)/.ok: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q uv
-	$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev]'
+$(VENV)/.ok: EXTRAS = dev
+$(VENV)-ray/.ok: EXTRAS = dev,ray
+$(VENV)/.ok $(VENV)-ray/.ok: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install -q uv
+	$(@D)/bin/uv pip install -q --python $(@D)/bin/python -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import sys
 import traceback
@@ -24,6 +25,7 @@ from flows.console import (
     Growth,
     NoWeights,
     Output,
+    OutputOrUrl,
     Overrides,
     SomeCount,
     Source,
@@ -60,8 +62,9 @@ for _command in (show, diff, audit, train, prepare, evaluate, compare, predict):
 
 @app.command
 def run(
-    config: Source = None, /, *, set_: Overrides = None, until: str = "scores", name: str | None = None,
-    preview: SomeCount = None, grow: Growth = 0, while_running: WhileRunning = "refuse", json_: AsJson = False,
+    config: Source = None, /, *, set_: Overrides = None, until: str | None = None, name: str | None = None,
+    shards: str | None = None, preview: SomeCount = None, grow: Growth = 0, while_running: WhileRunning = "refuse",
+    json_: AsJson = False,
 ) -> None:  # fmt: skip
     """Run the whole chain and print the scores without and with synthetic pictures.
 
@@ -69,27 +72,36 @@ def run(
     ----------
     until
         Stop after this stage: prompts, images, teacher, annotate, filter, relabel, refine, dataset, train or scores.
+    shards
+        k/n: draw and label only the k-th of n parts of the pictures, for job arrays; a run without it joins them.
     name
         Name of the run's folder; that of the config unless given.
     preview
         Draw and label only the first so many pictures a class, write their report, and estimate the whole run.
     """
     from flows.run import run as run_chain
+    from flows.shares import LAST, Share
     from flows.turns import grown
 
     chosen = grown(load_config(config, set_ or ()), grow)
+    share = Share.parse(shards) if shards else None
     if preview:
-        if until != "scores":
-            raise InputError(f"--preview ends with the sharpened labels by itself: leave --until {until} out")
+        if until or share:
+            raise InputError("--preview ends with the sharpened labels by itself: leave --until and --shards out")
         show_preview(chosen, name or name_of(config), preview, as_json=json_)
         return
+    last = _stage(until or (LAST if share else CHAIN[-1]))
     folder, plan = run_chain(
-        chosen, name or name_of(config), _stage(until), Console(stderr=True), while_running=while_running
+        chosen, name or name_of(config), last, Console(stderr=True), while_running=while_running, share=share
     )
     if folder is None:
         reused = sum(stage.reuse for stage in plan.stages.values())
         total = sum(stage.total for stage in plan.stages.values())
-        out.print(f"done up to {until}: {total} shards, {reused} of them from earlier runs")
+        which = f" of the share {shards}" if share else ""
+        out.print(f"done up to {last}: {total} shards{which}, {reused} of them from earlier runs")
+        if share:
+            command = shlex.join(["syn4seg", "run", *([config] if config else []), *(f"--set={s}" for s in set_ or ())])
+            out.print(f"when all {share.of} are done, this joins them: {command}", soft_wrap=True)
         return
     scores = json.loads((folder / "scores.json").read_text())
     if json_:
@@ -131,9 +143,9 @@ def serve(
     if cron and every:
         raise InputError("--cron and --every are two schedules: give one of them")
     chosen = with_whole_paths(load_config(config, set_ or ()))
-    output = Path(chosen.execution.output)
+    output = chosen.execution.folder
     check_inputs(chosen)
-    check_writable(output)
+    check_writable(chosen)
     set_prefect_env(output, quiet=False)
     with Server(output, pages=True) as server:
         url = server.wait() or os.environ["PREFECT_API_URL"]
@@ -233,6 +245,33 @@ def clean(*, output: Output = Path("outputs"), yes: bool = False, json_: AsJson 
     if not json_:
         verb = "deleted" if yes else "could be deleted with --yes"
         out.print(f"{len(unused)} folders, {sum(sizes.values()) / 1e6:.1f} MB {verb}")
+
+
+@app.command
+def merge(*folders: Path, output: OutputOrUrl = "outputs", json_: AsJson = False) -> None:
+    """Copy the finished shards of other output folders into this one; what is here already stays as it is.
+
+        syn4seg run my.yaml --shards 1/2 --set execution.output=one       on one machine
+        syn4seg run my.yaml --shards 2/2 --set execution.output=two       on another
+        syn4seg merge one two && syn4seg run my.yaml                      draws and labels nothing again
+
+    Parameters
+    ----------
+    folders
+        Output folders of other runs, as execution.output names them.
+    """
+    from flows.merge import merge_stores
+
+    if not folders:
+        raise InputError("merge: name the output folders that are to be copied, such as syn4seg merge one two")
+    rows = merge_stores(folders, output)
+    if json_:
+        print_json(rows)
+        return
+    table = Table("folder", "shards", "copied", "here already", box=None)
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    out.print(table)
 
 
 @app.command

@@ -132,7 +132,7 @@ def compare_models(
 
 def _one_server(config: Config) -> Server:
     """Give one server for all runs: Prefect's event queue keeps calling the first that a process had."""
-    output = Path(config.execution.output)
+    output = config.execution.folder
     set_prefect_env(output)
     return Server(output)
 

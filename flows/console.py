@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,7 +32,18 @@ NoWeights = Annotated[
 ]  # fmt: skip
 Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 SomeCount = Annotated[int | None, Parameter(validator=validators.Number(gte=1))]
-Output = Annotated[Path, Parameter(help="The output folder.")]
+
+
+def _is_here(kind: Any, folder: Path) -> None:
+    if re.match(r"\w{2,}:/", str(folder)):
+        raise ValueError(
+            "This is a URL: give the folder that stands for it here, execution.cache or the one below "
+            "~/.cache/syn4seg that a run names; what is to compute takes it by --set execution.output=URL"
+        )
+
+
+Output = Annotated[Path, Parameter(help="The output folder.", validator=_is_here)]
+OutputOrUrl = Annotated[str, Parameter(help="The output folder, or its URL.")]
 Growth = Annotated[
     int,
     Parameter(

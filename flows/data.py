@@ -22,6 +22,7 @@ from pipeline.datasets.pascal import PUBLISHED, Pascal
 from pipeline.datasets.pictures import Pictures, read_split
 from pipeline.errors import InputError
 from pipeline.hashing import hash_arrays, hash_json
+from pipeline.mirror import mirror_of
 from pipeline.protocols import DIAM, PROTOCOLS, GfssProtocol
 from pipeline.store import RunStore
 from pipeline.types import Support
@@ -196,7 +197,7 @@ def _labelled(folder: DataFolder, split: ClassSplit, hide_novel: bool) -> SplitP
 
 def store_of(config: Config) -> RunStore:
     """Give the run store of a config."""
-    return RunStore(Path(config.execution.output) / "store")
+    return RunStore(config.execution.folder / "store", mirror_of(config.execution.output))
 
 
 def split_of(config: Config) -> ClassSplit:
@@ -330,7 +331,7 @@ def _draw(config: Config) -> None:
 
 
 def _cache(config: Config) -> Path:
-    return Path(config.execution.output) / "data"
+    return config.execution.folder / "data"
 
 
 def picto_root(config: Config) -> Path:

@@ -10,9 +10,9 @@ from typing import Any
 
 from rich.console import Console
 
-from flows.data import prepare_data, split_of
+from flows.data import prepare_data, split_of, store_of
 from flows.progress import Board, set_reporter, tell
-from flows.settings import load_config
+from flows.runs import config_of_run
 from pipeline.config import Config
 from pipeline.datasets.pictures import FilePictures
 from pipeline.errors import InputError
@@ -177,10 +177,9 @@ def _source(run: Path) -> _Source:
     Raises:
         InputError: the run made no pictures, or a shard is gone.
     """
-    output = run.parents[1]
-    config = load_config(str(run / "experiment.yaml"), [f"execution.output={output}"])
+    config = config_of_run(run)
     lineage = json.loads((run / "lineage.json").read_text())
-    store = RunStore(output / "store")
+    store = store_of(config)
     found: dict[str, list[StageRecord]] = {}
     for stage in ("refine", "dataset", "images", "teacher"):
         for shard, entry in sorted(lineage.get(stage, {}).items()):

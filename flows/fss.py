@@ -50,7 +50,7 @@ def run_fss(config: Config, name: str, console: Console) -> Path:
     check_own(config)
     if note := note_on_lists(config):
         console.print(note)
-    check_writable(Path(config.execution.output))
+    check_writable(config)
     wiring.backbone_path(config.experiment.model.backbone)
     wiring.fss_options(config)
     with Board({"data": 3, "fss": 1, "scores": 1}, console) as board, LossTable(console):

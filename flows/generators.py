@@ -125,7 +125,7 @@ def _with_batch(config: Config, batch: int) -> Config:
 
 
 def _batches_file(config: Config) -> Path:
-    return Path(config.execution.output) / "batches.json"
+    return config.execution.folder / "batches.json"
 
 
 def _read_batches(config: Config) -> dict[str, int]:

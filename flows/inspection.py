@@ -7,11 +7,11 @@ import os
 import platform
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from flows.asking import check_agent
 from flows.data import check_data, find_data, note_on_lists
+from flows.devices import deal, shared_gpus
 from flows.generators import tell_generator
 from flows.needs import looks_without_weights, needs_sam, words
 from flows.plan import make_plan
@@ -38,7 +38,7 @@ def inspect(config: Config, *, weights: bool = True) -> list[dict[str, Any]]:
         "python": platform.python_version,
         "libraries": lambda: ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _LIBRARIES),
         "device": lambda: _device(config),
-        "workers": lambda: f"{count_workers(config)}, {config.execution.threads} threads each, {os.cpu_count()} CPUs",
+        "workers": lambda: _workers(config),
         "generator": lambda: resolve(experiment.generate.model, "generator"),
         "generator options": lambda: tell_generator(config),
         "teacher's backbone": lambda: resolve(experiment.teacher.backbone, "backbone"),
@@ -71,6 +71,15 @@ def _device(config: Config) -> str:
     return ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())) or "CPU only"
 
 
+def _workers(config: Config) -> str:
+    count, runner = count_workers(config), config.execution.runner
+    told = f"{count}, {config.execution.threads} threads each"
+    if runner == "ray":
+        return f"{told}, actors of the Ray cluster {config.execution.address or 'of this machine'}"
+    gpus = deal(shared_gpus(config), count) if count > 1 else []
+    return f"{told}, {os.cpu_count()} CPUs" + (f", in turns on the GPUs {', '.join(gpus)}" if gpus else "")
+
+
 def _data(config: Config) -> str:
     data = find_data(config)
     if data is None:
@@ -86,8 +95,8 @@ def _sam(config: Config) -> str:
 
 
 def _disk(config: Config) -> str:
-    output = Path(config.execution.output)
-    check_writable(output)
+    output = config.execution.folder
+    check_writable(config)
     free = shutil.disk_usage(output).free
     try:
         needed = sum(stage.bytes for stage in make_plan(config).stages.values())

@@ -191,7 +191,7 @@ def place_of(config: Config, draft: Draft, step: steps.Step) -> Place:
         tell_losses(step.stage, done, total, losses)
 
     execution = config.execution
-    board = Path(execution.output) / "tensorboard" / f"{step.stage}-{step.shard}" if execution.tensorboard else None
+    board = execution.folder / "tensorboard" / f"{step.stage}-{step.shard}" if execution.tensorboard else None
     return Place(draft.scratch, progress, wiring.device_of(config), execution.readers, board)
 
 

@@ -9,6 +9,7 @@ from statistics import mean
 from flows import steps
 from flows.data import DataSets, find_data, novel_names, store_of
 from flows.generators import known_batch
+from flows.shares import Share, shared
 from flows.steps import CHAIN, SHARD, Step
 from pipeline.config import Config
 from pipeline.store import RunStore, StageRecord
@@ -62,8 +63,10 @@ class Plan:
         return all(stage.reuse == stage.total for stage in self.stages.values())
 
 
-def make_plan(config: Config, until: str = "scores", pictures: int | None = None) -> Plan:
-    """Look up every shard of a run up to a stage, of the first ``pictures`` a class or all of them."""
+def make_plan(
+    config: Config, until: str = "scores", pictures: int | None = None, share: Share | None = None
+) -> Plan:
+    """Look up every shard of a run up to a stage, of the first ``pictures`` a class or all of them, or of a share."""
     config = known_batch(config)
     wanted = CHAIN[: CHAIN.index(until) + 1]
     apart = "train" in wanted and steps.start_of(config) is not config
@@ -78,7 +81,7 @@ def make_plan(config: Config, until: str = "scores", pictures: int | None = None
     before = _real(look, "train", data, lambda d: steps.train_step(config, d, _sure(start), None), start)
 
     sharp = []
-    for images in _images(config, look, banks, pictures):
+    for images in _images(config, look, banks, pictures, share):
         first = look("annotate", lambda i=images: steps.annotate_step(config, i, _sure(teacher)), images, teacher)  # type: ignore[misc]
         trusted = look("filter", lambda f=first: steps.filter_step(config, f, _sure(teacher)), first, teacher)  # type: ignore[misc]
         filled = look("relabel", lambda t=trusted: steps.relabel_step(config, t, _sure(teacher)), trusted, teacher)  # type: ignore[misc]
@@ -97,17 +100,19 @@ def make_plan(config: Config, until: str = "scores", pictures: int | None = None
 
 
 def _images(
-    config: Config, look: _Look, banks: list[StageRecord | None], most: int | None
+    config: Config, look: _Look, banks: list[StageRecord | None], most: int | None, share: Share | None
 ) -> list[StageRecord | None]:
     if not config.experiment.generate.enabled:
         return []
     found = []
-    for bank in banks:
+    for place, bank in enumerate(banks):
         if bank:
-            found += [look("images", lambda s=step: s) for step, _ in steps.images_steps(config, bank, most)]  # type: ignore[misc]
+            shards = shared(steps.images_steps(config, bank, most), place, share)
+            found += [look("images", lambda s=step: s) for step, _ in shards]  # type: ignore[misc]
         else:
             pictures = config.experiment.prompts.per_class * config.experiment.generate.images_per_prompt
-            found += [look("images", None, None) for _ in range(-(-min(pictures, most or pictures) // SHARD))]
+            count = -(-min(pictures, most or pictures) // SHARD)
+            found += [look("images", None, None) for _ in shared(range(count), place, share)]
     return found
 
 

@@ -39,7 +39,7 @@ def prepare(config: Config, to: Path, console: Console) -> Path:
     check_base(config)
     check_maps(config)
     check_own(config)
-    check_writable(Path(config.execution.output))
+    check_writable(config)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise InputError(f"{to} is there already: name a folder that is not, or delete it")
     experiment, settings = config.experiment, config.experiment.prepare

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,14 +30,20 @@ from flows.plan import Plan, make_plan
 from flows.progress import Board, set_reporter
 from flows.runs import write_run
 from flows.server import Server, set_prefect_env
+from flows.settings import with_whole_paths
+from flows.shares import LAST, Share
 from flows.steps import CHAIN, start_of
 from flows.turns import WhileRunning, take_turn
 from flows.weights import resolve
-from flows.workers import Workers, count_workers
+from flows.workers import workers_of
 from pipeline.config import AUTO, Config
 from pipeline.datasets.pictures import count_pixels
-from pipeline.errors import InputError, listed
+from pipeline.errors import InputError, OutOfMemory, listed
+from pipeline.mirror import mirror_of
 from pipeline.store import StageRecord
+
+MOST_NAMED = 5
+"""Shards that an error names."""
 
 Finish = Callable[[list[StageRecord]], Path]
 """What writes a run's folder from the records of its shards."""
@@ -44,7 +51,7 @@ Finish = Callable[[list[StageRecord]], Path]
 
 def run(
     config: Config, name: str, until: str, console: Console, *, while_running: WhileRunning = "refuse",
-    show: bool = False,
+    show: bool = False, share: Share | None = None,
 ) -> tuple[Path | None, Plan]:  # fmt: skip
     """Run the chain up to a stage.
 
@@ -55,6 +62,7 @@ def run(
         console: shows the progress.
         while_running: what to do while another run of the same config goes on.
         show: go through the flow even where nothing is left to do, so that Prefect's pages show it.
+        share: only so much of the pictures, up to `shares.LAST` at most; None: all.
 
     Returns:
         The run's folder (None where ``until`` stops before the scores), and the plan that was found at the start.
@@ -64,8 +72,10 @@ def run(
     """
     check_name(name)
     config = settled(config)
+    if share and CHAIN.index(until) > CHAIN.index(LAST):
+        raise InputError(f"--shards goes up to {LAST}, got --until {until}: join the shares by a run without --shards")
     finish = partial(write_run, config, name) if until == CHAIN[-1] else None
-    found = compute(config, until, console, name, finish=finish, while_running=while_running, show=show)
+    found = compute(config, until, console, name, finish=finish, while_running=while_running, show=show, share=share)
     return found.folder, found.plan
 
 
@@ -78,7 +88,7 @@ def settled(config: Config) -> Config:
     if config.experiment.generate.batch != AUTO:
         return config
     check_inputs(config)
-    check_writable(Path(config.execution.output))
+    check_writable(config)
     return settle_batch(config)
 
 
@@ -103,7 +113,7 @@ class Computed(NamedTuple):
 def compute(
     config: Config, until: str, console: Console, name: str, *, pictures: int | None = None,
     finish: Finish | None = None, while_running: WhileRunning = "refuse", show: bool = False,
-    server: Server | None = None,
+    server: Server | None = None, share: Share | None = None,
 ) -> Computed:  # fmt: skip
     """Compute the shards of the chain up to a stage.
 
@@ -117,6 +127,7 @@ def compute(
         while_running: see `run`.
         show: see `run`.
         server: one that several computations of this process share; None: one for this alone.
+        share: see `run`.
 
     Raises:
         InputError: something that the user can mend; nothing was half written.
@@ -125,13 +136,15 @@ def compute(
     check_inputs(config)
     if note := note_on_lists(config):
         console.print(note)
-    check_writable(Path(config.execution.output))
-    with take_turn(config, while_running, console.print):
+    check_writable(config)
+    if config.execution.runner == "ray":  # whose processes may have other working folders
+        config = with_whole_paths(config)
+    with take_turn(config, while_running, console.print, share):
         if find_data(config) is None:
             with Board({"data": 3}, console) as board:
                 set_reporter(board.show)
                 prepare_data(config)
-        plan = make_plan(config, until, pictures)
+        plan = make_plan(config, until, pictures, share)
         if plan.complete and not show:
             found = Computed(plan.records, plan, finish(plan.records) if finish else None)
             _warn(found.records, console)
@@ -140,7 +153,7 @@ def compute(
             check_agent(config)
         check_pictures(config, plan)
         try:
-            found = _compute(config, until, plan, console, name, pictures, finish, server)
+            found = _compute(config, until, plan, console, name, pictures, finish, server, share)
             _warn(found.records, console)
             return found
         except InputError:
@@ -163,6 +176,8 @@ def check_inputs(config: Config) -> None:
     """
     experiment = config.experiment
     check_device(config.execution.device)
+    if config.execution.runner == "ray" and not find_spec("ray"):
+        raise InputError("execution.runner=ray needs Ray: pip install 'syn4seg[ray]'")
     for key, part in (("teacher", experiment.teacher), ("model", experiment.model)):
         if part.name == "matching":
             raise InputError(
@@ -226,12 +241,15 @@ def check_pictures(config: Config, plan: Plan) -> None:
             count_pixels(data[purpose].pictures, split, data[purpose].cache, decode=True)
 
 
-def check_writable(output: Path) -> None:
+def check_writable(config: Config) -> None:
     """Make the output folder.
 
     Raises:
         InputError: it cannot be made or written.
     """
+    output = config.execution.folder
+    if mirror := mirror_of(config.execution.output):
+        mirror.check()
     try:
         output.mkdir(parents=True, exist_ok=True)
         probe = output / f".writable-{os.getpid()}"
@@ -246,20 +264,18 @@ def check_writable(output: Path) -> None:
 
 def _compute(
     config: Config, until: str, plan: Plan, console: Console, name: str, pictures: int | None, finish: Finish | None,
-    shared: Server | None,
+    shared: Server | None, share: Share | None,
 ) -> Computed:  # fmt: skip
     from flows import learning, stages
 
-    output = Path(config.execution.output)
-
+    output, apart = config.execution.folder, share.name if share else ""
     totals = {stage.stage: stage.total for stage in plan.stages.values()}
     data = find_data(config)
-    count = 1 if plan.complete else count_workers(config)
-    workers = Workers(count, config.execution.threads, lambda *m: board.show(*m))
-    set_prefect_env(output)
-    with nullcontext(shared) if shared else Server(output) as server, Board(totals, console) as board, workers:
+    workers = workers_of(config, lambda *m: board.show(*m), alone=plan.complete)
+    set_prefect_env(output, apart)
+    with nullcontext(shared) if shared else Server(output, apart) as server, Board(totals, console) as board, workers:
         # Prefect takes a while to start; the workers begin meanwhile with what the flow asks for first.
-        if data and plan.stages.get("teacher"):
+        if data and plan.stages.get("teacher") and not (share and share.number > 1):
             workers.begin(learning.train_teacher_stage, config, data)
         for bank in novel_names(config):
             workers.begin(stages.write_prompts, config, bank)
@@ -267,8 +283,20 @@ def _compute(
 
         try:
             records, folder = run_synthesis(
-                config, name, until, workers, board.fraction, server.wait(workers.check), pictures, finish
+                config, name, until, workers, board.fraction, server.wait(workers.check), pictures, finish, share
             )
             return Computed(records, plan, folder)
         except Exception as error:
-            raise workers.error or error from None
+            raise workers.error or _short_of_memory(workers.short) or error from None
+
+
+def _short_of_memory(short: Mapping[str, OutOfMemory]) -> OutOfMemory | None:
+    """Tell of all shards that were too large for the memory in one sentence."""
+    if not short:
+        return None
+    names, reasons = sorted(short), sorted({str(error) for error in short.values()})
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return OutOfMemory(
+        f"too large for the memory: {', '.join(names[:MOST_NAMED])}{more}: {'; '.join(reasons)}. All others that do "
+        "not hang on them are finished and kept"
+    )

@@ -41,7 +41,7 @@ def write_run(
     Returns:
         ``runs/<date>-<name>``; ``runs/latest`` links to it, unless it is a preview.
     """
-    runs = Path(config.execution.output) / "runs"
+    runs = config.execution.folder / "runs"
     lineage = {
         stage: {r.shard: {"fingerprint": r.fingerprint, "content": r.content} for r in records if r.stage == stage}
         for stage in (*CHAIN, *BESIDE)
@@ -69,6 +69,7 @@ def write_run(
         from flows.report import write_report
 
         write_report(folder)
+    store_of(config).publish(folder, "lineage.json")
     return folder
 
 
@@ -110,7 +111,8 @@ def find_run(output: Path, name: str) -> Path:
 def config_of_run(run: Path) -> Config:
     """Read the config of a run, whose output folder may have been moved since."""
     config = load_config(str(run / "experiment.yaml"))
-    execution = config.execution.model_copy(update={"output": str(run.parent.parent)})
+    here = "cache" if "://" in config.execution.output else "output"
+    execution = config.execution.model_copy(update={here: str(run.parent.parent)})
     return config.model_copy(update={"execution": execution})
 
 

@@ -28,11 +28,12 @@ PAGES_PORT = 4200
 """Where Prefect's pages are unless something else is there."""
 
 
-def set_prefect_env(output: Path, *, quiet: bool = True) -> None:
+def set_prefect_env(output: Path, apart: str = "", *, quiet: bool = True) -> None:
     """Set what Prefect reads on import: files inside ``output``, no telemetry; what is set already stands.
 
     Args:
         output: the output folder.
+        apart: a folder in Prefect's for this run alone, where others may go on in the output folder on other machines.
         quiet: no log, for a run whose progress is shown here; else Prefect's log is here and on its pages.
     """
     silence = {
@@ -41,7 +42,7 @@ def set_prefect_env(output: Path, *, quiet: bool = True) -> None:
         "PREFECT_LOGGING_TO_API_ENABLED": "false",
     }
     defaults = {
-        "PREFECT_HOME": str((output / "prefect").resolve()),
+        "PREFECT_HOME": str((output / "prefect" / apart).resolve()),
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": str(START_SECONDS),
         "PREFECT_API_REQUEST_TIMEOUT": "300",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -60,11 +61,12 @@ class Server:
 
     Args:
         output: gets the database and the log, in ``prefect/``.
+        apart: see `set_prefect_env`.
         pages: also show Prefect's pages and start what is scheduled.
     """
 
-    def __init__(self, output: Path, *, pages: bool = False) -> None:
-        self._home = output / "prefect"
+    def __init__(self, output: Path, apart: str = "", *, pages: bool = False) -> None:
+        self._home = output / "prefect" / apart
         self._pages = pages
         self._process: subprocess.Popen[bytes] | None = None
         self._url: str | None = None

@@ -52,7 +52,7 @@ def check_config(config: Config) -> Config:
         InputError: one of them is not.
     """
     name, fold = config.experiment.dataset, config.experiment.fold
-    data, cache = Path(config.execution.data), Path(config.execution.output)
+    data, cache = Path(config.execution.data), config.execution.folder
     dataset = None if name == "picto" else open_dataset(name, data, cache)
     if name not in LABEL_MAPS and not isinstance(dataset, Own):
         return config  # its classes are told by its files, which are looked at when they are needed
@@ -71,7 +71,8 @@ def check_config(config: Config) -> Config:
 
 def with_whole_paths(config: Config) -> Config:
     """Give a config that means the same in any working folder."""
-    places = {key: str(Path(getattr(config.execution, key)).resolve()) for key in ("output", "data")}
+    written = {key: getattr(config.execution, key) for key in ("output", "data", "cache")}
+    places = {key: str(Path(place).resolve()) for key, place in written.items() if place and "://" not in place}
     execution, experiment = config.execution.model_copy(update=places), config.experiment
     if named := experiment.prompts.language.transcript:
         language = experiment.prompts.language.model_copy(update={"transcript": str(Path(named).resolve())})

@@ -77,7 +77,7 @@ def find_extra(config: Config, data: str) -> DataFolder:
             raise InputError(f"{folder} has the lists {', '.join(names)}: expected train, or only one")
         return DataFolder(folder, "train" if "train" in names else names[0])
     try:
-        found = find_run(Path(config.execution.output), data)
+        found = find_run(config.execution.folder, data)
     except InputError as error:
         if not folder.is_dir():
             raise

@@ -30,6 +30,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows import tasks
 from flows.data import find_data, novel_names
 from flows.overview import artifact_key, class_tables, summary
+from flows.shares import Share, shared
 from flows.steps import CHAIN, images_steps, start_of
 from flows.workers import Workers
 from pipeline.config import Config
@@ -48,6 +49,7 @@ Result = tuple[list[StageRecord], Path | None]
 def run_synthesis(
     config: Config, name: str, until: str, workers: Workers, progress: Callable[[str], float], api_url: str | None,
     pictures: int | None = None, finish: Callable[[list[StageRecord]], Path] | None = None,
+    share: Share | None = None,
 ) -> Result:  # fmt: skip
     """Run the flow; inside a flow run its stages become subflows of that one.
 
@@ -60,6 +62,7 @@ def run_synthesis(
         api_url: Prefect's server, or None for Prefect's own choice.
         pictures: only the first so many of every class; None: all.
         finish: writes the run's folder and gives it; None: none is written.
+        share: of the pictures; None: all.
 
     Returns:
         The records of all shards, and the run's folder where one was written.
@@ -68,7 +71,7 @@ def run_synthesis(
     def synthesize(config: Config, until: str) -> Result:
         stages = _Stages(config, until, workers, progress)
         with stages:
-            _chain(config, stages.start, pictures)
+            _chain(config, stages.start, pictures, share)
         records = stages.records()
         workers.end()  # the report loads models too
         folder = tasks.write_report(finish, records) if finish else None
@@ -88,20 +91,35 @@ def run_synthesis(
 
 
 def _chain(
-    config: Config, stage: Callable[[str, Callable[[], Iterable[Shard]]], _Stage], only_first: int | None
-) -> None:
+    config: Config, stage: Callable[[str, Callable[[], Iterable[Shard]]], _Stage], only_first: int | None,
+    share: Share | None,
+) -> None:  # fmt: skip
     """Start all stages. Each reads the shards of earlier ones while these still go on."""
     data = find_data(config)
     if data is None:
         raise RuntimeError("prepare_data comes before the flow")
 
-    # What needs neither prompts nor pictures starts first, so that it runs beside them.
-    teacher = stage("teacher", lambda: [(config.experiment.teacher.name, tasks.train_teacher, config, data)])
+    def one_teacher() -> Iterator[Shard]:
+        if share and share.number > 1:  # the first share trains it; the others draw meanwhile, and find it then
+            for _, drawn in images:
+                drawn.wait()
+        yield config.experiment.teacher.name, tasks.train_teacher, config, data
+
+    def pictures() -> Iterator[Shard]:
+        failed = False
+        for place, (_, bank) in enumerate(banks):
+            bank.wait()
+            if not bank.state.is_completed():
+                failed = True
+                continue
+            for step, orders in shared(images_steps(config, bank.result(), only_first), place, share):
+                yield step.shard, tasks.draw_images, config, step, orders
+        if failed:  # or the dataset would be made of the other classes alone
+            raise RuntimeError("a bank of prompts has failed")
+
     banks = stage("prompts", lambda: ((name, tasks.write_prompts, config, name) for name in novel_names(config)))
-    images = stage("images", lambda: (
-        (step.shard, tasks.draw_images, config, step, orders)
-        for _, bank in banks for step, orders in images_steps(config, bank.result(), only_first)
-    ))  # fmt: skip
+    images = stage("images", pictures)
+    teacher = stage("teacher", one_teacher)
     first = stage("annotate", lambda: ((n, tasks.annotate, config, s, teacher.only()) for n, s in images))
     repaired = stage("filter", lambda: ((n, tasks.filter_and_relabel, config, s, teacher.only()) for n, s in first))
     refined = stage("refine", lambda: ((n, tasks.refine, config, s) for n, s in repaired))
@@ -170,6 +188,11 @@ class _Stage:
         """Give its one shard."""
         return next(iter(self))[1]
 
+    def begun(self) -> list[PrefectFuture[Any]]:
+        """Give its shards so far."""
+        with self._change:
+            return [future for _, future in self._begun]
+
     def begin(self, name: str, shard: PrefectFuture[Any]) -> None:
         with self._change:
             self._begun.append((name, shard))
@@ -213,7 +236,9 @@ class _Stages:
                 failed = False
             finally:
                 stage.close(failed)
-            for _, future in stage:
+                for future in stage.begun():  # or Prefect would not begin the others when one fails
+                    future.wait()
+            for future in stage.begun():
                 future.result()
 
         self._stages.append(stage)
@@ -239,19 +264,22 @@ class _Stages:
             error = found
             raise
         finally:
-            if error:
+            if error and not (self._workers.short and isinstance(error, Exception)):
                 self._workers.stop(error)
             self._threads.shutdown()
 
     def _watch(self) -> None:
-        """Wait for all stages, or for the first that fails."""
-        waiting = True
+        """Wait for all stages, or for the first that fails by more than a shard that is too large for the memory."""
+        waiting, failed = set(self._running), None
         while waiting:
-            done, left = wait(self._running, PROGRESS_SECONDS, FIRST_EXCEPTION)
-            waiting = bool(left)
+            done, waiting = wait(waiting, PROGRESS_SECONDS, FIRST_EXCEPTION)
             self._tell()
             for future in done:
-                future.result()
+                failed = failed or future.exception()
+            if failed and not self._workers.short:
+                break
+        if failed:
+            raise failed
 
     def _tell(self) -> None:
         for stage, (artifact, told) in self._told.items():

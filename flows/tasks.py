@@ -8,9 +8,11 @@ from typing import ParamSpec, TypeVar
 
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import task_run
 
 from flows import learning, stages
 from flows.workers import Workers
+from pipeline.errors import OutOfMemory
 from pipeline.store import StageRecord
 
 P = ParamSpec("P")
@@ -27,7 +29,13 @@ def use_workers(workers: Workers | None) -> None:
 
 def _as_task(work: Callable[P, T], name: str) -> Task[..., T]:
     def hand_over(*args: P.args, **kwargs: P.kwargs) -> T:
-        return _workers.run(work, *args, **kwargs) if _workers else work(*args, **kwargs)
+        if not _workers:
+            return work(*args, **kwargs)
+        try:
+            return _workers.run(work, *args, **kwargs)
+        except OutOfMemory as error:
+            _workers.short[str(task_run.name)] = error
+            raise
 
     hand_over.__doc__ = work.__doc__
     return task(name=name, cache_policy=NO_CACHE, persist_result=False)(hand_over)

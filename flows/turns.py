@@ -16,6 +16,7 @@ from filelock import Timeout
 from pydantic import ValidationError
 
 from flows.data import store_of
+from flows.shares import Share
 from pipeline.config import Config, Experiment
 from pipeline.errors import InputError
 from pipeline.hashing import hash_json
@@ -31,8 +32,10 @@ class AlreadyRunning(InputError):
 
 
 @contextmanager
-def take_turn(config: Config, while_running: WhileRunning, say: Callable[[str], object]) -> Iterator[None]:
-    """Keep other runs of the same experiment out of the same output folder.
+def take_turn(
+    config: Config, while_running: WhileRunning, say: Callable[[str], object], share: Share | None = None
+) -> Iterator[None]:
+    """Keep other runs of the same experiment out of the same output folder; shares go beside each other.
 
     The system frees the lock when the process that holds it dies, by whatever.
 
@@ -40,17 +43,19 @@ def take_turn(config: Config, while_running: WhileRunning, say: Callable[[str], 
         config: of the run; its execution does not count but for the output folder.
         while_running: refuse, or queue for the end of the other run.
         say: takes the sentence that tells of the waiting.
+        share: of the run.
 
     Raises:
         AlreadyRunning: another run of it goes on, and it is not to be waited for.
     """
-    name = f"run-{hash_json(config.experiment.model_dump(mode='json'))[:16]}"
+    name = f"run-{hash_json(config.experiment.model_dump(mode='json'))[:16]}" + (f"-{share.name}" if share else "")
     lock = store_of(config).lock(name)
     owner = Path(lock.lock_file).with_suffix(".json")
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        where = f"this config is running already in {config.execution.output}{_told(owner)}"
+        what = "this share of the config" if share else "this config"
+        where = f"{what} is running already in {config.execution.output}{_told(owner)}"
         if while_running == "refuse":
             raise AlreadyRunning(f"{where}: wait for its end, or queue with --while-running queue") from error
         say(f"{where}: waiting for its end")
@@ -79,7 +84,7 @@ def grown(config: Config, by: int) -> Config:
 
 
 def _finished(config: Config) -> Iterator[Experiment]:
-    for path in (Path(config.execution.output) / "runs").glob("*/experiment.yaml"):
+    for path in (config.execution.folder / "runs").glob("*/experiment.yaml"):
         whole = path.parent.suffix != ".partial" and not (path.parent / "preview.json").exists()
         if whole and not path.parent.is_symlink():
             with suppress(ValidationError):  # settings of another version are another experiment

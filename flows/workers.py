@@ -1,61 +1,104 @@
-"""The processes that compute shards. They know no Prefect: a task hands its work over and waits for the record."""
+"""Where shards are computed: in this process, in others of this machine, or on a Ray cluster. Knows no Prefect.
+
+A task hands its work over and waits for the record.
+"""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import threading
-import time
 from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
-from typing import Any, ParamSpec, TypeVar, cast
+from concurrent.futures import BrokenExecutor, Future
+from functools import partial
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
+from flows.devices import shared_gpus
+from flows.processes import Processes, limit_threads
 from flows.progress import Report, set_reporter
 from pipeline.config import Config
+from pipeline.errors import OutOfMemory
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
+class Pool(Protocol):
+    """Processes that compute; the models that they load stay in them."""
+
+    def submit(self, work: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Let the next free process compute ``work(...)``."""
+
+    def end(self) -> None:
+        """End the processes when they are done with what they compute; nothing further is begun."""
+
+    def kill(self) -> None:
+        """End the processes at once."""
+
+
+OpenPool = Callable[[Report], Pool]
+"""Starts the processes of a pool; they report their progress."""
+
+
 def count_workers(config: Config) -> int:
-    """Give the number of processes: as set, or by itself two for picto (where there are two cores) and else one.
+    """Give the number of processes: as set, or by itself one a GPU, without any two for picto and else one.
 
     One process keeps one copy of every model, so more of them must be asked for where models are large.
     """
+    if config.execution.runner == "ray":
+        from flows.ray_pool import count_actors
+
+        return count_actors(config)
     if config.execution.workers:
         return config.execution.workers
+    if gpus := shared_gpus(config):
+        return len(gpus)
     return min(2, os.cpu_count() or 1) if config.experiment.generate.model == "picto" else 1
 
 
+def workers_of(config: Config, report: Report, *, alone: bool = False) -> Workers:
+    """Give the workers that the config asks for, or this process alone."""
+    execution = config.execution
+    count = 1 if alone else count_workers(config)
+    if execution.runner == "ray" and not alone:
+        from flows.ray_pool import Actors
+
+        return Workers(count, execution.threads, report, partial(Actors, config, count))
+    if count == 1:
+        return Workers(1, execution.threads, report)
+    return Workers(count, execution.threads, report, partial(Processes, count, execution.threads, shared_gpus(config)))
+
+
 class Workers:
-    """Runs functions in ``count`` processes, or here when that is one; use it by ``with``.
+    """Runs functions in a pool of processes, or here where there is none; use it by ``with``.
 
     Args:
-        count: number of processes.
-        threads: CPU threads a process.
+        count: how many functions are computed at once.
+        threads: CPU threads of this process where it computes itself.
         report: hears of the progress.
+        open_pool: starts the processes; None: this process computes, one function at a time.
+
+    Attributes:
+        error: what ended the work, None while it goes on.
+        short: shard -> why it did not fit into the memory; the others go on.
     """
 
-    def __init__(self, count: int, threads: int, report: Report) -> None:
+    def __init__(self, count: int, threads: int, report: Report, open_pool: OpenPool | None = None) -> None:
         self.count = count
+        self.error: BaseException | None = None
+        self.short: dict[str, OutOfMemory] = {}
         self._threads = threads
         self._report = report
-        self._pool: ProcessPoolExecutor | None = None
+        self._open_pool = open_pool
+        self._pool: Pool | None = None
         self._begun: dict[str, Future[Any]] = {}
         self._one_at_a_time = threading.Lock()
-        self.error: BaseException | None = None
 
     def __enter__(self) -> Workers:
-        if self.count == 1:
+        if self._open_pool:
+            self._pool = self._open_pool(self._report)
+        else:
             limit_threads(self._threads)
             set_reporter(self._report)
-            return self
-        spawn = multiprocessing.get_context("spawn")
-        self._queue: Any = spawn.SimpleQueue()
-        arguments = (self._queue, self._threads, os.getpid())
-        self._pool = ProcessPoolExecutor(self.count, spawn, _start_worker, arguments)
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: Any) -> None:
@@ -67,27 +110,33 @@ class Workers:
         """End the processes when they have done what they were given."""
         set_reporter(None)
         if self._pool:
-            self._pool.shutdown(cancel_futures=True)
-            self._queue.put(None)
-            self._listener.join(timeout=5)
+            self._pool.end()
             self._pool = None
 
     def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Give ``work(...)``, computed by the next free process.
 
-        After the first error nothing further is begun and ``error`` holds it.
+        After the first error nothing further is begun and ``error`` holds it; want of memory is the shard's alone.
+
+        Raises:
+            OutOfMemory: the work does not fit into the memory.
         """
         self._go_on()
         try:
-            if self._pool is None:
-                with self._one_at_a_time:
-                    self._go_on()
-                    return work(*args, **kwargs)
-            begun = self._begun.pop(_key(work, args), None)
-            return cast(T, begun.result()) if begun else self._pool.submit(work, *args, **kwargs).result()
+            return self._run(work, *args, **kwargs)
+        except OutOfMemory as error:
+            sentence = str(error)
+        except BrokenExecutor as error:
+            lost = RuntimeError(
+                "a worker process is gone, most often because the machine ran out of main memory: lower "
+                "execution.workers; the same command goes on from here"
+            )
+            self.stop(lost)
+            raise lost from error
         except Exception as error:
             self.stop(error)
             raise
+        raise OutOfMemory(sentence)  # a new one: the traceback of the old one keeps the arrays in the memory
 
     def begin(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> None:
         """Begin what `run` will be asked for with the same arguments, while the caller has other things to do."""
@@ -97,7 +146,7 @@ class Workers:
     def check(self) -> None:
         """Raise the error of work that was begun and has failed."""
         for future in self._begun.values():
-            if future.done():
+            if future.done() and not isinstance(future.exception(), OutOfMemory):
                 future.result()
 
     def stop(self, error: BaseException) -> None:
@@ -108,42 +157,21 @@ class Workers:
         if self.error is None:
             self.error = error
             if self._pool:
-                for process in multiprocessing.active_children():
-                    process.terminate()
+                self._pool.kill()
+
+    def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._open_pool is None:
+            with self._one_at_a_time:
+                self._go_on()
+                return work(*args, **kwargs)
+        assert self._pool
+        begun = self._begun.pop(_key(work, args), None)
+        return cast(T, begun.result()) if begun else self._pool.submit(work, *args, **kwargs).result()
 
     def _go_on(self) -> None:
         if self.error:
             raise RuntimeError("an earlier shard failed")
 
-    def _listen(self) -> None:
-        while (message := self._queue.get()) is not None:
-            self._report(*message)
-
 
 def _key(work: Callable[..., Any], args: tuple[Any, ...]) -> str:
     return f"{work.__module__}.{work.__qualname__}{args!r}"
-
-
-def limit_threads(threads: int) -> None:
-    """Set the number of CPU threads for libraries that are imported later, and for torch."""
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = str(threads)
-    import torch
-
-    torch.set_num_threads(threads)
-
-
-def _start_worker(queue: Any, threads: int, parent: int) -> None:
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    set_reporter(lambda *message: queue.put(message))
-    limit_threads(threads)
-    from tqdm import tqdm  # type: ignore[import-untyped]
-
-    tqdm.set_lock(threading.RLock())  # its own is a semaphore, which Python reports as leaked when a process is ended
-
-
-def _end_with(parent: int) -> None:
-    """End this process when the one that started it is gone, even if that was killed."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from pipeline.mirror import local_folder
 
 SMALLEST = 16
 """Pixels of the smallest square that a network is shown: less is no picture to its backbone."""
@@ -372,10 +375,16 @@ class Execution(Settings):
     """Everything that changes only speed or place."""
 
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")
-    workers: int = Field(0, ge=0, le=1024, description="processes that share the shards; 0: two for picto, else one")
+    workers: int = Field(
+        0, ge=0, le=1024, description="processes that share the shards, each with its own GPU; 0: as many as GPUs, "
+        "without any two for picto, else one"
+    )
+    runner: Literal["processes", "ray"] = Field("processes", description="of this machine, or on a Ray cluster")
+    address: str = Field("", description="of the Ray cluster: auto, host:port; empty: RAY_ADDRESS, or this machine")
     threads: int = Field(1, ge=1, le=1024, description="CPU threads a process; may change the last bits of results")
-    output: str = Field("outputs", description="folder of the store and the runs")
+    output: str = Field("outputs", description="folder of the store and the runs, or a URL that fsspec knows")
     generator: GeneratorExecution = GeneratorExecution()
+    cache: str = Field("", description="folder for what a URL holds; empty: one below ~/.cache/syn4seg")
     readers: int = Field(0, ge=0, le=1024, description="processes that prepare the batches of a training ahead")
     tensorboard: bool = Field(False, description="write TensorBoard's files beside a training's checkpoints")
     report_pictures: int = Field(
@@ -384,6 +393,11 @@ class Execution(Settings):
     )
     endpoint: EndpointSettings = EndpointSettings()
     data: str = Field("data", description="folder of the data sets that are not drawn: VOC2012, COCO2014, ...")
+
+    @property
+    def folder(self) -> Path:
+        """The output folder on this machine: that of a URL holds what was fetched from there and computed here."""
+        return local_folder(self.output, self.cache)
 
 
 class Config(Settings):

@@ -4,6 +4,8 @@ A shard's folder is ``<stage>/<shard>-<fingerprint>``. The fingerprint hashes it
 settings, the content of its own inputs, the weights. Work happens in a ``.partial`` folder, renamed when whole, so
 a folder with a ``record.json`` is finished and never changes. A lock that the system frees when its process dies keeps
 two processes off one shard; a ``.partial`` that can be locked is therefore stale and is computed again.
+
+With a mirror the folder here is what of it was computed or asked for here. A shard goes there before it counts here.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ import shutil
 import socket
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -30,9 +33,12 @@ from filelock import FileLock, Timeout
 from pipeline.errors import InputError
 from pipeline.hashing import Recipe, fingerprint, hash_arrays, hash_files, hash_json, list_files
 from pipeline.images import read_labels, read_picture, write_labels, write_picture
+from pipeline.mirror import Mirror
 from pipeline.types import Sample
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+MOST_WAITING = 16
+"""Samples that wait for their files to be written, two batches of pictures."""
 _LIBRARIES = ("numpy", "scipy", "pillow", "torch", "diffusers", "transformers", "segment-anything")
 
 
@@ -94,33 +100,42 @@ class Draft:
     notes: tuple[str, ...] = ()
     warnings: list[str] = field(default_factory=list)
 
-    def write_samples(self, samples: Sequence[Sample], pictures: Mapping[str, Path] | None = None) -> None:
-        """Write the sample table with its arrays, and count.
+    def write_samples(self, samples: Iterable[Sample], pictures: Mapping[str, Path] | None = None) -> None:
+        """Write the sample table with its arrays, and count; files are written beside the making of further samples.
 
         Args:
-            samples: the shard's samples, dropped ones included.
+            samples: the shard's samples, dropped ones included; they may be made one by one.
             pictures: sample id -> its picture in another shard's folder; None writes the pictures here.
         """
-        lines = []
-        for sample in samples:
-            row: dict[str, Any] = {"id": _checked(sample.id), "name": sample.name, "prompt": sample.prompt}
-            row |= {"seed": sample.seed, "picture": f"images/{sample.id}.png", "labels": None, "free": None}
-            row |= {"scores": {k: round(float(v), 6) for k, v in sample.scores.items()}, "reason": sample.reason}
-            row["hash"] = hash_arrays(sample.picture, sample.labels, sample.free)
-            if pictures is None:
-                write_picture(self._file(row["picture"]), sample.picture)
-            else:
-                row["picture"] = os.path.relpath(pictures[sample.id], self.folder.resolve())
-            if sample.labels is not None and sample.free is not None:
-                row |= {"labels": f"labels/{sample.id}.png", "free": f"labels/{sample.id}.free.png"}
-                write_labels(self._file(row["labels"]), sample.labels)
-                write_labels(self._file(row["free"]), sample.free.astype(np.uint8))
-            lines.append(row)
-        (self.folder / "samples.jsonl").write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in lines))
-        bare = [{k: v for k, v in row.items() if k not in {"picture", "labels", "free"}} for row in lines]
-        self.content = hash_json(bare)
-        self.dropped = dict(Counter(s.reason.split(":")[0] for s in samples if s.reason))
-        self.counts = {"samples": len(samples), "kept": sum(s.reason is None for s in samples), **self.counts}
+        rows: list[dict[str, Any]] = []
+        waiting: deque[Future[dict[str, Any]]] = deque()
+        with ThreadPoolExecutor(1) as writer:
+            for sample in samples:
+                waiting.append(writer.submit(self._write, sample, pictures))
+                if len(waiting) > MOST_WAITING:
+                    rows.append(waiting.popleft().result())
+            rows += [row.result() for row in waiting]
+        (self.folder / "samples.jsonl").write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
+        self.content = hash_json([{k: v for k, v in r.items() if k not in {"picture", "labels", "free"}} for r in rows])
+        reasons = [row["reason"] for row in rows]
+        self.dropped = dict(Counter(reason.split(":")[0] for reason in reasons if reason))
+        self.counts = {"samples": len(rows), "kept": reasons.count(None), **self.counts}
+
+    def _write(self, sample: Sample, pictures: Mapping[str, Path] | None) -> dict[str, Any]:
+        """Write the arrays of a sample; gives its row of the table."""
+        row: dict[str, Any] = {"id": _checked(sample.id), "name": sample.name, "prompt": sample.prompt}
+        row |= {"seed": sample.seed, "picture": f"images/{sample.id}.png", "labels": None, "free": None}
+        row |= {"scores": {k: round(float(v), 6) for k, v in sample.scores.items()}, "reason": sample.reason}
+        row["hash"] = hash_arrays(sample.picture, sample.labels, sample.free)
+        if pictures is None:
+            write_picture(self._file(row["picture"]), sample.picture)
+        else:
+            row["picture"] = os.path.relpath(pictures[sample.id], self.folder.resolve())
+        if sample.labels is not None and sample.free is not None:
+            row |= {"labels": f"labels/{sample.id}.png", "free": f"labels/{sample.id}.free.png"}
+            write_labels(self._file(row["labels"]), sample.labels)
+            write_labels(self._file(row["free"]), sample.free.astype(np.uint8))
+        return row
 
     def _file(self, relative: str) -> Path:
         path = self.folder / relative
@@ -132,24 +147,24 @@ class RunStore:
     """The folder of finished shards; knows no stage.
 
     Args:
-        root: the store's folder; made when the first shard is.
+        root: the store's folder, ``store`` in the output folder; made when the first shard is.
+        mirror: the output folder elsewhere, or None.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, mirror: Mirror | None = None) -> None:
         self.root = root
+        self._mirror = mirror
 
     def find(self, stage: str, shard: str, recipe: Recipe) -> StageRecord | None:
         """Give the record of a finished shard whose files are all there, or None."""
         return self.read(self._folder(stage, shard, recipe))
 
     def read(self, folder: Path) -> StageRecord | None:
-        """Give the record in a folder, or None where it is not whole."""
-        try:
-            record = StageRecord(**json.loads((folder / "record.json").read_text()))
-            whole = all((folder / name).stat().st_size == size for name, size in record.files.items())
-        except (OSError, ValueError, TypeError):
-            return None
-        return record if whole else None
+        """Give the record of a folder of the store, or None where it is not whole."""
+        if record := _read_whole(folder):
+            return record
+        text = self._mirror.read(f"{self.root.name}/{_place(folder)}/record.json") if self._mirror else None
+        return _parsed(text) if text else None
 
     def compute(self, stage: str, shard: str, recipe: Recipe, work: Callable[[Draft], None]) -> StageRecord:
         """Give the record of a shard; compute it where it is not finished.
@@ -186,7 +201,7 @@ class RunStore:
                 json.dump(asdict(record), file, indent=1)
                 file.flush()
                 os.fsync(file.fileno())
-            partial.rename(folder)
+            self._finish(partial, folder)
             shutil.rmtree(draft.scratch, ignore_errors=True)
         return record
 
@@ -230,13 +245,20 @@ class RunStore:
                 shutil.rmtree(partial, ignore_errors=True)
 
     def folder(self, record: StageRecord) -> Path:
-        """Give the folder of a finished shard."""
-        return self.root / record.place
+        """Give the folder of a finished shard, fetched where it is not here.
+
+        Raises:
+            InputError: it is damaged in the mirror.
+        """
+        folder = self.root / record.place
+        if self._mirror:
+            self._fetch(folder)
+        return folder
 
     def samples(self, record: StageRecord) -> list[Sample]:
         """Read the samples of a finished shard."""
-        folder = self.folder(record)
-        return [_read_sample(folder, row) for row in self.rows(record)]
+        pictures, folder = self.pictures(record), self.folder(record)
+        return [_read_sample(folder, row, pictures[row["id"]]) for row in self.rows(record)]
 
     def rows(self, record: StageRecord) -> list[dict[str, Any]]:
         """Read the sample table of a finished shard without its arrays."""
@@ -245,7 +267,48 @@ class RunStore:
     def pictures(self, record: StageRecord) -> dict[str, Path]:
         """Give sample id -> picture, for a shard that labels the same pictures without copying them."""
         folder = self.folder(record)
-        return {row["id"]: (folder / row["picture"]).resolve() for row in self.rows(record)}
+        found = {row["id"]: (folder / row["picture"]).resolve() for row in self.rows(record)}
+        if self._mirror:
+            for shard in {path.parents[1] for path in found.values()}:
+                self._fetch(shard)
+        return found
+
+    def adopt(self, other: RunStore, record: StageRecord) -> bool:
+        """Copy a finished shard of another store into this one; nothing here is overwritten.
+
+        Returns:
+            Whether it was copied; False where it is here, and in the mirror, already.
+
+        Raises:
+            InputError: it is not what its name says, or here with other content.
+        """
+        folder, source = self.root / record.place, other.folder(record)
+        if record.fingerprint != fingerprint(record.stage, record.recipe) or source.name != folder.name:
+            raise InputError(f"{source} is not what its record.json says: move it away; it can be computed again")
+        with self.lock(f"{record.stage}-{folder.name}"):
+            if here := self.read(folder):
+                if here.content != record.content:
+                    raise InputError(
+                        f"{source} and {folder} were computed from the same settings and differ, as other hardware, "
+                        "library versions or threads make them: keep one of them, and delete what was computed from "
+                        "the other"
+                    )
+                return self._push_again(folder)
+            partial = folder.with_name(folder.name + ".partial")
+            for stale in (partial, folder):
+                shutil.rmtree(stale, ignore_errors=True)
+            shutil.copytree(source, partial)
+            if _read_whole(partial) != record:
+                shutil.rmtree(partial)
+                raise InputError(f"{source} is damaged: move it away; it can be computed again")
+            self._finish(partial, folder)
+        return True
+
+    def publish(self, folder: Path, last: str) -> None:
+        """Copy a folder that lies beside the store to the mirror, once, the file ``last`` at the end."""
+        name = folder.relative_to(self.root.parent).as_posix()
+        if self._mirror and self._mirror.read(f"{name}/{last}") is None:
+            self._mirror.push(folder, name, last)
 
     def records(self) -> Iterator[StageRecord]:
         """Go through all finished shards."""
@@ -273,6 +336,39 @@ class RunStore:
     def _folder(self, stage: str, shard: str, recipe: Recipe) -> Path:
         return self.root / _checked(stage) / f"{_checked(shard)}-{fingerprint(stage, recipe)}"
 
+    def _finish(self, partial: Path, folder: Path) -> None:
+        """Make a whole draft a finished shard: first in the mirror, so that no kill leaves it here alone."""
+        if self._mirror:
+            self._mirror.push(partial, f"{self.root.name}/{_place(folder)}", "record.json")
+        partial.rename(folder)
+
+    def _push_again(self, folder: Path) -> bool:
+        """Copy a shard that is here to a mirror that has lost it; gives whether that was needed."""
+        place = f"{self.root.name}/{_place(folder)}"
+        lost = self._mirror is not None and self._mirror.read(f"{place}/record.json") is None
+        if self._mirror and lost:
+            self._mirror.push(folder, place, "record.json")
+        return lost
+
+    def _fetch(self, folder: Path) -> None:
+        """Copy a shard from the mirror where it is not whole here."""
+        if _read_whole(folder):
+            return
+        with self.lock(f"{folder.parent.name}-{folder.name}"):
+            record = self.read(folder)
+            if not self._mirror or not record or _read_whole(folder):
+                return
+            partial = folder.with_name(folder.name + ".partial")
+            for stale in (partial, folder):
+                shutil.rmtree(stale, ignore_errors=True)
+            place = f"{self.root.name}/{_place(folder)}"
+            with suppress(FileNotFoundError):
+                self._mirror.pull(place, [*record.files, "record.json"], partial)
+            if not _read_whole(partial):
+                shutil.rmtree(partial, ignore_errors=True)
+                raise InputError(f"{self._mirror.url}/{place} is damaged: delete it; it can be computed again")
+            partial.rename(folder)
+
 
 def _record(stage: str, shard: str, recipe: Recipe, draft: Draft, seconds: float) -> StageRecord:
     files = list_files(draft.folder)
@@ -284,8 +380,28 @@ def _record(stage: str, shard: str, recipe: Recipe, draft: Draft, seconds: float
     )  # fmt: skip
 
 
-def _read_sample(folder: Path, row: Mapping[str, Any]) -> Sample:
-    picture = read_picture(folder / row["picture"])
+def _read_whole(folder: Path) -> StageRecord | None:
+    """Read the record of a folder whose files are all there, or None."""
+    try:
+        record = _parsed((folder / "record.json").read_bytes())
+        whole = record and all((folder / name).stat().st_size == size for name, size in record.files.items())
+    except OSError:
+        return None
+    return record if whole else None
+
+
+def _parsed(text: bytes) -> StageRecord | None:
+    with suppress(ValueError, TypeError):
+        return StageRecord(**json.loads(text))
+    return None
+
+
+def _place(folder: Path) -> str:
+    return f"{folder.parent.name}/{folder.name}"
+
+
+def _read_sample(folder: Path, row: Mapping[str, Any], place: Path) -> Sample:
+    picture = read_picture(place)
     labels = None if row["labels"] is None else read_labels(folder / row["labels"])
     free = None if row["free"] is None else read_labels(folder / row["free"]).astype(bool)
     return Sample(

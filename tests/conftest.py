@@ -39,6 +39,15 @@ def only_loopback():
     patch.undo()
 
 
+@pytest.fixture(scope="session")
+def prefect():
+    """Prefect's own test server. One for all: a second server in one process waits for the first for ever."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=280):
+        yield
+
+
 @pytest.fixture
 def root() -> Path:
     """The repository's folder."""

@@ -40,7 +40,7 @@ def write_page(config: Config, name: str, told: dict[str, Any], shards: Mapping[
     Returns:
         The page.
     """
-    audits = Path(config.execution.output) / "audits"
+    audits = config.execution.folder / "audits"
     stem, number = f"{datetime.now():%Y%m%d-%H%M%S}-{name}", 1
     while (folder := audits / (stem if number == 1 else f"{stem}-{number}")).exists():
         number += 1

@@ -55,7 +55,7 @@ def audit(config: Config, name: str, per_class: int, grid: Grid | None = None) -
     """
     check_device(config.execution.device)
     check_own(config)
-    check_writable(Path(config.execution.output))
+    check_writable(config)
     if config.experiment.refine.enabled:
         wiring.refiner_place(config)
     items = choose_items(config, per_class)

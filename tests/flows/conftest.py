@@ -59,15 +59,6 @@ def visit(chromium):
 
 
 @pytest.fixture(scope="session")
-def prefect():
-    """Prefect's own test server. One for all: a second server in one process waits for the first for ever."""
-    from prefect.testing.utilities import prefect_test_harness
-
-    with prefect_test_harness(server_startup_timeout=280):
-        yield
-
-
-@pytest.fixture(scope="session")
 def tiny():
     """Overrides that make a run take seconds."""
     return [

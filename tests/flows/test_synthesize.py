@@ -171,18 +171,6 @@ def test_deleted_picture_is_drawn_again_and_nothing_else(finished):
     assert store.find(record.stage, record.shard, record.recipe).content == record.content
 
 
-@pytest.mark.slow
-def test_two_processes_give_the_same_contents(finished, overrides, put_seeing_teacher, tmp_path):
-    """What comes out does not depend on the number of workers."""
-    config, _, _ = finished
-    other = load_config(None, [*overrides, f"execution.output={tmp_path}", "execution.workers=2"])
-    put_seeing_teacher(other)
-    run(other, "two", "dataset", Console(quiet=True))
-    one, two = ({(r.place, r.content) for r in store_of(c).records()} for c in (config, other))
-    assert len(two) > 25
-    assert two <= one  # the first store also holds what other tests added
-
-
 def test_teacher_can_be_trained_again(trained, tmp_path):
     """The same settings and seed give the same weights in another folder."""
     config, record = trained

@@ -11,6 +11,7 @@ from flows.plan import make_plan
 from flows.run import run
 from flows.runs import write_run
 from flows.settings import load_config
+from flows.shares import Share
 from flows.stages import draw_images, write_prompts
 from flows.steps import images_steps
 from flows.turns import AlreadyRunning, grown, take_turn
@@ -18,6 +19,7 @@ from flows.turns import AlreadyRunning, grown, take_turn
 HOLD = """
 import sys, time
 from flows.settings import load_config
+from flows.shares import Share
 from flows.turns import take_turn
 with take_turn(load_config(None, sys.argv[1:]), "refuse", print):
     print("in", flush=True)
@@ -105,3 +107,14 @@ def test_a_growing_budget_keeps_its_shards(tmp_path, tiny):
     images = make_plan(second, "images").stages["images"]
     assert (images.reuse, images.compute) == (1, 1)
     assert [store_of(second).find(s.stage, s.shard, s.recipe) for s, _ in shards] == [*old, None]
+
+
+def test_shares_of_a_config_go_on_at_once(tmp_path):
+    """Two shares, and the whole run beside them, have a turn each; the same share a second time has none."""
+    config = load_config(None, [f"execution.output={tmp_path}"])
+    with take_turn(config, "refuse", print, Share(1, 2)), take_turn(config, "refuse", print, Share(2, 2)):
+        with take_turn(config, "refuse", print):
+            pass
+        again = take_turn(config, "refuse", print, Share(2, 2))
+        with pytest.raises(AlreadyRunning, match="this share of the config is running already"), again:
+            pass

@@ -219,6 +219,25 @@ def test_files_count_unless_they_are_notes(tmp_path):
     assert contents[0] == contents[1] != contents[2]
 
 
+def test_files_are_written_while_samples_are_made(store):
+    """The first picture is on the disk before the last one is there, and a failure among them leaves nothing."""
+    limit = time.monotonic() + 60
+
+    def made(draft, last):
+        yield sample(0)
+        while not (draft.folder / "images" / "boat-0000-0.png").exists():
+            assert time.monotonic() < limit
+            time.sleep(0.01)
+        yield last()
+
+    record = store.compute("images", "boat-000", RECIPE, lambda d: d.write_samples(made(d, lambda: sample(1))))
+    together = store.compute("images", "boat-001", RECIPE, lambda d: d.write_samples([sample(0), sample(1)]))
+    assert (record.content, record.counts, record.files) == (together.content, together.counts, together.files)
+    with pytest.raises(ZeroDivisionError):
+        store.compute("images", "boat-002", RECIPE, lambda d: d.write_samples(made(d, lambda: 1 // 0)))
+    assert not list(store.root.glob("images/boat-002*"))
+
+
 @pytest.mark.parametrize("name", ["../evil", "a/b", "", ".hidden", "a b"])
 def test_ids_stay_inside_the_folder(store, name):
     """An id that could leave its folder is refused."""
