@@ -33,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.list:
         for name in NAMES:
-            print(f"{name:10} {(ast.get_docstring(ast.parse((FOLDER / f'{name}.py').read_text())) or '').splitlines()[0]}")
+            doc = ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text()))
+            print(f"{name:10} {(doc or '').splitlines()[0]}")
         return 0
     for name in options.names:
         if name not in NAMES:
@@ -45,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in options.names or NAMES:
         print(f"\n== {name}", flush=True)
         start = time.monotonic()
-        if subprocess.run([sys.executable, "-m", f"benchmarks.{name}", "--to", str(options.to)], check=False).returncode:
+        alone = [sys.executable, "-m", f"benchmarks.{name}", "--to", str(options.to)]
+        if subprocess.run(alone, check=False).returncode:
             failed.append(name)
         print(f"{time.monotonic() - start:.0f} s", flush=True)
     rows = json.loads(options.to.read_text()) if options.to.exists() else []

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.harness import Figure, Goal, Stopwatch, Timing, apart, command
+from benchmarks.harness import Figure, Goal, Stopwatch, Timing, command, spent_apart
 from prompts.agents import Proposal, Vectors
 from prompts.bank import PromptBank
 from prompts.vocabulary import load_vocabulary
@@ -81,7 +81,7 @@ def multiplied(size: Size) -> Timing:
 
 def measure(size: Size) -> list[Figure]:
     """Give time and peak memory of both."""
-    ours, reference = apart(filtered, size), apart(multiplied, size)
+    ours, reference = spent_apart(filtered, size), spent_apart(multiplied, size)
     what = f"bank of {size.candidates:,} x {size.channels:,}, {size.accepted:,} accepted"
     against = "product of the candidates with the accepted"
     return [

@@ -1,7 +1,7 @@
 """What the benchmarks share: how they are timed, what a figure says, where it is written, and their command line.
 
-A benchmark is a module with a frozen dataclass ``Size``, whose fields are its options, and ``measure(size)``, which gives
-figures. Each figure has a named reference that was measured in the same process, or is a promise of the documentation.
+A benchmark is a module with a frozen dataclass ``Size``, whose fields are its options, and ``measure(size)``, which
+gives figures. Each figure has a named reference, measured in the same run or promised by the documentation.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 OUTPUT = Path("outputs/benchmarks.json")
 
@@ -115,10 +117,15 @@ class Spent:
     peak_mib: float
 
 
-def apart(work: Callable[..., Timing], *args: Any) -> Spent:
-    """Do a work in a new process, so that its peak memory is its own."""
+def apart(work: Callable[..., T], *args: Any) -> T:
+    """Give what a work gives in a new process, whose threads, models and peak memory are its own."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_with_peak, work, args).result()
+        return pool.submit(work, *args).result()
+
+
+def spent_apart(work: Callable[..., Timing], *args: Any) -> Spent:
+    """Do a work that times itself in a new process, and give its peak memory too."""
+    return apart(_with_peak, work, args)
 
 
 def _with_peak(work: Callable[..., Timing], args: tuple[Any, ...]) -> Spent:
@@ -146,7 +153,14 @@ class Stopwatch:
 
 
 def peak_mib() -> float:
-    """Give the largest resident memory of this process so far, in MiB."""
+    """Give the largest resident memory of this process so far, in MiB.
+
+    Linux's ru_maxrss starts at that of the process that started this one, so that its VmHWM is read instead.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        lines = (line.split() for line in status.read_text().splitlines())
+        return next(int(line[1]) for line in lines if line[0] == "VmHWM:") / 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
@@ -167,8 +181,8 @@ def entry(figure: Figure, size: Any, load: float) -> dict[str, Any]:
     """Give a figure as it is written to the JSON file."""
     told = {key: getattr(figure, key) for key in ("name", "ours", "reference", "ratio", "unit", "what", "against")}
     goal = {"goal": str(figure.goal) if figure.goal else None, "met": figure.met}
-    return {**told, "machine": machine(), "load": round(load, 2), **goal, "more": figure.more,
-            "size": dataclasses.asdict(size), "date": time.strftime("%Y-%m-%d"), "time": round(time.time())}  # fmt: skip
+    where = {"machine": machine(), "load": round(load, 2), "time": round(time.time())}
+    return {**told, **where, **goal, "more": figure.more, "size": dataclasses.asdict(size)}
 
 
 def write(entries: Sequence[dict[str, Any]], file: Path) -> None:
@@ -191,7 +205,9 @@ def table(entries: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def command(doc: str, size: type[Any], measure: Callable[[Any], list[Figure]], argv: Sequence[str] | None = None) -> int:
+def command(
+    doc: str | None, size: type[Any], measure: Callable[[Any], list[Figure]], argv: Sequence[str] | None = None
+) -> int:
     """Run one benchmark from the command line, with an option for every field of its size.
 
     Returns:

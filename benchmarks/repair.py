@@ -109,11 +109,12 @@ def random_sam(kind: str) -> Any:
 def measure(size: Size) -> list[Figure]:
     """Time the encoder once, the rest several times; compare the two readings."""
     settings = load_config("pascal_sd35").experiment
-    ours = _against_encoder(size, settings, random_sam(size.sam))
-    return [ours, _against_pixels(size, settings)]
+    ours = against_encoder(size, settings, random_sam(size.sam))
+    return [ours, against_pixels(size, settings)]
 
 
-def _against_encoder(size: Size, settings: Experiment, refiner: BoundaryRefiner) -> Figure:
+def against_encoder(size: Size, settings: Experiment, refiner: BoundaryRefiner) -> Figure:
+    """Compare with the encoder of a refiner, which has to keep the embedding of its latest picture."""
     sample, features, prototype = scene(size.side, size.cells, size.channels)
     # a refiner of random weights would be skipped, which would be too quick
     lenient = settings.model_copy(update={"refine": settings.refine.model_copy(update={"min_overlap": 0.0})})
@@ -137,7 +138,12 @@ def _against_encoder(size: Size, settings: Experiment, refiner: BoundaryRefiner)
     )  # fmt: skip
 
 
-def _against_pixels(size: Size, settings: Experiment) -> Figure:
+def against_pixels(size: Size, settings: Experiment) -> Figure:
+    """Compare with the reading pixel by pixel.
+
+    Raises:
+        RuntimeError: the labels differ.
+    """
     cells = size.small // 8
     sample, features, prototype = scene(size.small, cells, 32)
     arguments = (sample, features, prototype, Shrunk(), settings)

@@ -36,7 +36,6 @@ from flows.workers import Workers, count_workers
 from pipeline.config import AUTO, Config
 from pipeline.datasets.pictures import count_pixels
 from pipeline.errors import InputError, listed
-from pipeline.index import StoreIndex
 from pipeline.store import StageRecord
 
 Finish = Callable[[list[StageRecord]], Path]
@@ -270,7 +269,7 @@ def _compute(
             records, folder = run_synthesis(
                 config, name, until, workers, board.fraction, server.wait(workers.check), pictures, finish
             )
-            StoreIndex(store_of(config)).refresh()  # so that the next plan is quick
+            make_plan(config, until, pictures, quick=True)  # writes the index, so that the next one is quick
             return Computed(records, plan, folder)
         except Exception as error:
             raise workers.error or error from None

@@ -111,14 +111,6 @@ class StoreIndex:
                 _write(self._file(stage), {"form": _FORM, "time": known.time if whole else 0, "shards": shards})
                 known.changed = False
 
-    def refresh(self) -> None:
-        """Look at all stages and save, so that the next look is quick."""
-        with suppress(OSError):
-            for entry in os.scandir(self._store.root):
-                if entry.is_dir() and not entry.name.startswith("."):
-                    self._stage(entry.name)
-        self.save()
-
     def _stage(self, stage: str) -> _Stage:
         if stage not in self._stages:
             self._stages[stage] = self._look(stage)

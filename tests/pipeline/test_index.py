@@ -48,7 +48,7 @@ def store(tmp_path):
     for number in range(3):
         finish(store, f"boat-{number:03d}", number)
     settle(store)
-    StoreIndex(store).refresh()
+    found(store)
     return store
 
 
@@ -111,7 +111,6 @@ def test_an_empty_store_is_left_alone(tmp_path):
     """Looking makes no folder."""
     store = RunStore(tmp_path / "store")
     assert found(store) == {}
-    StoreIndex(store).refresh()
     assert not store.root.exists()
 
 
