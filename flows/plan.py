@@ -221,17 +221,13 @@ class _Look:
         return self._stages
 
     def _found(self, plan: StagePlan, shard: str, mark: str, step: Callable[[], Step]) -> Finished | None:
-        found: Finished | None
-        if plan.stage in self._indexed:
-            found = self.index.find(plan.stage, shard, mark)
-        elif record := self._store.find(plan.stage, shard, step().recipe):
-            self.records.append(record)
-            found = record
-        else:
-            found = None
-        if found:
+        if plan.stage in self._indexed and (known := self.index.find(plan.stage, shard, mark)):
             plan.reuse += 1
-            return found
+            return known
+        if record := self._store.find(plan.stage, shard, step().recipe):
+            plan.reuse += 1
+            self.records.append(record)
+            return record
         why = self.index.why(plan.stage, shard, step().recipe)
         if why == "was interrupted":
             plan.resume += 1

@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from pipeline.hashing import Recipe, fingerprint
 from pipeline.store import Finished, RunStore
@@ -85,10 +86,10 @@ class StoreIndex:
                 self._named[stage].setdefault(other.rpartition("-")[0], []).append(other)
         others = self._named[stage].get(shard, ())
         newest = max(others, key=lambda other: known.shards[other][3], default=None)
-        record = self._store.told(folder / newest) if newest else None
+        record = _record(folder / newest) if newest else None
         if record is None:
             return "not computed yet"
-        old, new = _flat(record.recipe), _flat(recipe)
+        old, new = _flat(record["recipe"]), _flat(recipe)
         changes = [f"{k} {_short(old.get(k))} -> {_short(new.get(k))}" for k in new if old.get(k) != new[k]]
         return "changed: " + ", ".join(changes[:3]) if changes else "not computed yet"
 
@@ -132,16 +133,25 @@ class StoreIndex:
         for name, at in times.items():
             row = saved.shards.get(name)
             if row is None or row[3] != at:
-                record = self._store.told(folder / name)
+                record = _record(folder / name)
                 if record is None:
                     found.damaged.add(name)
                     continue
-                row = record.content, record.seconds, sum(record.files.values()), at
+                row = record["content"], record["seconds"], sum(record["files"].values()), at
             found.shards[name] = row
         return found
 
     def _file(self, stage: str) -> Path:
         return self._store.root / FOLDER / f"{stage}.json"
+
+
+def _record(folder: Path) -> dict[str, Any] | None:
+    """Read a record as it was written, whatever has become of the shard's files since."""
+    try:
+        told = json.loads((folder / "record.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return told if isinstance(told, dict) and {"content", "seconds", "files", "recipe"} <= told.keys() else None
 
 
 def _read(file: Path) -> _Stage:

@@ -153,19 +153,12 @@ class RunStore:
 
     def read(self, folder: Path) -> StageRecord | None:
         """Give the record in a folder, or None where it is not whole."""
-        record = self.told(folder)
         try:
-            whole = record and all((folder / name).stat().st_size == size for name, size in record.files.items())
-        except OSError:
-            return None
-        return record if whole else None
-
-    def told(self, folder: Path) -> StageRecord | None:
-        """Give the record in a folder as it was written, whatever has become of its files since."""
-        try:
-            return StageRecord(**json.loads((folder / "record.json").read_text()))
+            record = StageRecord(**json.loads((folder / "record.json").read_text()))
+            whole = all((folder / name).stat().st_size == size for name, size in record.files.items())
         except (OSError, ValueError, TypeError):
             return None
+        return record if whole else None
 
     def compute(self, stage: str, shard: str, recipe: Recipe, work: Callable[[Draft], None]) -> StageRecord:
         """Give the record of a shard; compute it where it is not finished.
