@@ -3,8 +3,8 @@
     python -m benchmarks.repair --side 512
 
 The encoder is that of SAM ViT-B (or ``--sam vit_h``) with random weights, at its own 1,024 pixels; SABR's share holds
-SAM's decoder. Settings are those of the preset of full size. The reading pixel by pixel goes through a smaller picture,
-since it takes minutes for a large one, and has to give the same labels.
+SAM's decoder. Settings are those of the preset `pascal5i_fold0`. The reading pixel by pixel goes through a smaller
+picture, since it takes minutes for a large one, and has to give the same labels.
 """
 
 from __future__ import annotations
@@ -88,8 +88,6 @@ def repair(
 class Shrunk:
     """A refiner whose answers are the boxes with their corners cut, so that both readings are given the same."""
 
-    weights_id = "shrunk"
-
     def segment(self, picture: Picture, boxes: NDArray[np.float32]) -> tuple[NDArray[np.bool_], Floats]:
         """Give the ellipse in every box."""
         rows, columns = np.indices(picture.shape[:2])
@@ -102,7 +100,6 @@ class Remembered:
     """A refiner that repeats another one's answer, so that its decoder costs nothing."""
 
     def __init__(self, refiner: BoundaryRefiner) -> None:
-        self.weights_id = refiner.weights_id
         self._refiner = refiner
         self._known: dict[bytes, tuple[NDArray[np.bool_], Floats]] = {}
 
@@ -116,15 +113,17 @@ class Remembered:
 
 def random_sam(kind: str) -> Any:
     """Give a `SamRefiner` with random weights."""
-    from pipeline.backends.sam import SamRefiner
+    from pipeline.backends.precision import autocast_of
+    from pipeline.backends.sam import OriginalSam, SamRefiner
     from pipeline.backends.segment_anything_import import load_segment_anything
 
-    return SamRefiner(load_segment_anything().sam_model_registry[kind]().eval(), "random")
+    sam = load_segment_anything().sam_model_registry[kind]().eval()
+    return SamRefiner(OriginalSam(sam, autocast_of("cpu", "fp32")))
 
 
 def measure(size: Size) -> list[Figure]:
     """Time the encoder once, the rest several times; compare the two readings."""
-    settings = load_config("pascal_sd35").experiment
+    settings = load_config("pascal5i_fold0").experiment
     ours = against_encoder(size, settings, random_sam(size.sam))
     return [ours, against_pixels(size, settings)]
 

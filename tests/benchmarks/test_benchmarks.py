@@ -13,7 +13,8 @@ from benchmarks.chromium import find_chromium
 from benchmarks.gpu_shapes import FAMILIES, network_of
 from benchmarks.harness import Figure, Goal, Skipped, alternate, command, spent_apart
 from flows.settings import load_config
-from pipeline.backends.sam import SamRefiner
+from pipeline.backends.precision import autocast_of
+from pipeline.backends.sam import OriginalSam, SamRefiner
 from pipeline.backends.small_sam import build_sam
 
 SMALL_SAM = {
@@ -124,10 +125,10 @@ def test_plan_knows_the_made_store(tmp_path):
 
 def test_repair_equals_the_formulas_pixel_by_pixel():
     """Both give the same labels (the benchmark raises otherwise), and every stage has something to do in the scene."""
-    settings = load_config("pascal_sd35").experiment
+    settings = load_config("pascal5i_fold0").experiment
     size = repair.Size(side=64, cells=8, channels=32, small=64, repeats=1)
     assert repair.against_pixels(size, settings).ratio < 1
-    refiner = SamRefiner(build_sam(SMALL_SAM), "random")
+    refiner = SamRefiner(OriginalSam(build_sam(SMALL_SAM), autocast_of("cpu", "fp32")))
     assert math.isfinite(repair.against_encoder(size, settings, refiner).ratio)
     sample, features, prototype = repair.scene(128, 16, 32)
     done = repair.repair(sample, features, prototype, repair.Shrunk(), settings)
