@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{time.monotonic() - start:.0f} s", flush=True)
     rows = json.loads(options.to.read_text()) if options.to.exists() else []
     new = [row for row in rows if row["time"] >= begun]
-    print(f"\n{table(new)}\nwritten to {options.to}")
+    print(f"\n{table(new)}\nwritten to {options.to}" if new else "\nno figures")
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
