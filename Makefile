@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 CONFIG ?=
+NAME ?=
 BIN := $(VENV)/bin
 
 # uv does not read pip's settings: hand it pip's find-links where there is one (empty is harmless)
@@ -32,8 +33,8 @@ check: $(VENV)/.ok  ## style, types and the fast tests
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -m "not slow" --ignore tests/ray
 
-bench: $(VENV)/.ok  ## time and memory of a training step and of evaluation at full size, by part
-	@$(BIN)/python benchmarks/fss.py
+bench: $(VENV)/.ok  ## all benchmarks, half an hour on two free cores (or NAME="bank plan"); docs/benchmarks.md
+	@$(BIN)/python -m benchmarks $(NAME)
 
 results: $(VENV)/.ok  ## docs/results.md and its charts from docs/results/*.json
 	@$(BIN)/python -m flows.charts docs/results

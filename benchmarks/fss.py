@@ -1,25 +1,25 @@
 """Time and peak memory of IIR at full size, by part, beside plain prototype matching on the same backbone.
 
-ResNet-50 shape with random weights, squares of 473 pixels, width 256, 6 blocks: ``make bench``, or with other numbers
-``python benchmarks/fss.py --side 473 --batch 2 --shots 1 --repeat 3 --device cpu``. Each row runs in a process of its
-own, so that its peak memory is its own.
+    python -m benchmarks.fss --side 473 --batch 2 --shots 1 --repeat 3 --device cpu
+
+ResNet-50 shape with random weights, squares of 473 pixels, width 256, 6 blocks. Each row runs in a process of its own,
+so that its peak memory is its own.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import resource
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.harness import Figure, apart, command, peak_mib
 from fss_models import seen
 from fss_models.backbones import Backbone
 from fss_models.fss import EpisodeBatch, FssConfig, build_fss_model
@@ -28,6 +28,18 @@ from fss_models.optimiser import Optimiser
 PARTS = {
     "step": "training step, IIR", "episode": "evaluation episodes, IIR", "matching": "evaluation, prototype matching",
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large episodes are; ``device`` "" is a GPU where there is one, ``precision`` that of the backbone."""
+
+    side: int = 473
+    batch: int = 1
+    shots: int = 1
+    repeat: int = 3
+    device: str = ""
+    precision: str = "float32"
 
 
 class Clock:
@@ -65,7 +77,7 @@ class Clock:
         return time.perf_counter()
 
 
-def measure(row: str, args: argparse.Namespace) -> dict[str, Any]:
+def measure_row(row: str, args: Size) -> dict[str, Any]:
     """Time one row: seconds in all and by part (means over the repetitions), and peak memory in MiB."""
     torch.manual_seed(0)
     model = build_fss_model(
@@ -119,7 +131,7 @@ def resnet50(precision: str) -> Backbone:
         return Backbone.from_pretrained(folder, stride=32, precision=precision)
 
 
-def random_batch(args: argparse.Namespace) -> EpisodeBatch:
+def random_batch(args: Size) -> EpisodeBatch:
     """Give episodes of noise with a square of the class in each picture."""
     size = (args.batch, args.shots, args.side, args.side)
     masks = torch.zeros(size, dtype=torch.uint8)
@@ -134,7 +146,7 @@ def peak(device: str) -> float:
     """Give the peak memory so far in MiB, of this process or of the GPU."""
     if device != "cpu":
         return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return peak_mib()
 
 
 def table(found: list[dict[str, Any]]) -> str:
@@ -151,33 +163,18 @@ def table(found: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Measure all rows, or one of them for the process that started this one."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--side", type=int, default=473, help="of the squares, pixels")
-    parser.add_argument("--batch", type=int, default=1, help="episodes at once")
-    parser.add_argument("--shots", type=int, default=1)
-    parser.add_argument("--repeat", type=int, default=3, help="measured repetitions")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--precision", default="float32", help="of the backbone: float32 or bfloat16")
-    parser.add_argument("--json", type=Path, help="also write the measurements there")
-    parser.add_argument("--row", choices=list(PARTS), help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.row:
-        print(json.dumps(measure(args.row, args)))
-        return
-    found = []
-    for row in PARTS:
-        run = subprocess.run(
-            [sys.executable, __file__, *sys.argv[1:], "--row", row], capture_output=True, text=True, check=False
-        )
-        if run.returncode:
-            sys.exit(run.stderr)
-        found.append(json.loads(run.stdout.splitlines()[-1]))
-    print(table(found))
-    if args.json:
-        args.json.write_text(json.dumps(found, indent=1) + "\n")
+def measure(size: Size) -> list[Figure]:
+    """Measure all rows and print them by part."""
+    device = size.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    found = [apart(measure_row, row, replace(size, device=device)) for row in PARTS]
+    print(table(found) + "\n")
+    step, episode, matching = found
+    more = {"training step s": step["seconds"], "peak MiB of a step": step["peak_mib"],
+            "peak MiB of an episode": episode["peak_mib"]}  # fmt: skip
+    what = f"IIR, episodes of {size.side} px, {size.shots}-shot"
+    seconds = episode["seconds"], matching["seconds"]
+    return [Figure("fss", what, "prototype matching", *seconds, "s a batch", None, more)]
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(command(__doc__, Size, measure))

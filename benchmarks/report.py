@@ -8,20 +8,32 @@ process. The run is made of coloured discs, without any model.
 
 from __future__ import annotations
 
-import argparse
 import json
+import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.chromium import Chromium, find_chromium
+from benchmarks.harness import Figure, Goal, Skipped, Stopwatch, command
 from flows.report import write_report
 from flows.settings import dump_config, load_config
 from pipeline.classes import ClassSplit
 from pipeline.store import Draft, RunStore, StageRecord
 from pipeline.types import Sample
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many samples, the side of their pictures in pixels, and a folder that keeps the run ("": none does)."""
+
+    samples: int = 10_000
+    side: int = 64
+    output: str = ""
+
 
 SHARD = 200
 OPENED = 7
@@ -116,7 +128,7 @@ def _scores() -> dict[str, object]:
             "before": found, "after": after, "labels": {}, "seconds": {}}  # fmt: skip
 
 
-def measure(page: Path, program: str) -> dict[str, float]:
+def browse(page: Path, program: str) -> dict[str, float]:
     """Open a report and turn its pages; gives seconds and MB."""
     with Chromium(program) as browser:
         empty = browser.memory()
@@ -152,32 +164,29 @@ def measure(page: Path, program: str) -> dict[str, float]:
     }  # fmt: skip
 
 
-def main() -> None:
-    """Make, build, open, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--samples", type=int, default=10_000)
-    parser.add_argument("--side", type=int, default=64, help="of the pictures in pixels")
-    parser.add_argument("--output", type=Path, help="keeps the run; a temporary folder unless given")
-    arguments = parser.parse_args()
+def measure(size: Size) -> list[Figure]:
+    """Make, build, open."""
+    program = find_chromium()
+    if program is None:
+        raise Skipped("no Chromium found: set CHROMIUM to the program")
     with tempfile.TemporaryDirectory() as nowhere:
-        output = arguments.output or Path(nowhere)
-        start = time.monotonic()
+        output = Path(size.output or nowhere)
         existing = sorted(output.glob("runs/*-discs"))
-        run = existing[0] if existing else make_run(output, arguments.samples, arguments.side)
-        print(f"made in {time.monotonic() - start:.1f} s")
-        start = time.monotonic()
-        page = write_report(run)
+        run = existing[0] if existing else make_run(output, size.samples, size.side)
+        watch = Stopwatch()
+        with watch:
+            page = write_report(run)
         files = [path for path in page.parent.rglob("*") if path.is_file()]
-        size = sum(path.stat().st_size for path in files)
-        took = time.monotonic() - start
-        print(f"report of {arguments.samples} samples: built in {took:.1f} s, {len(files)} files, {size / 1e6:.1f} MB")
-        program = find_chromium()
-        if program is None:
-            print("no Chromium found: set CHROMIUM to the program")
-            return
-        for name, value in measure(page, program).items():
-            print(f"{name:>24} {value:8.2f}")
+        found = browse(page, program)
+    what, promise = f"report of {size.samples:,} samples", "the promise of docs/report.md"
+    built = {"built in s": watch.wall, "files": len(files), "MB": sum(path.stat().st_size for path in files) / 1e6}
+    return [
+        Figure("report", f"opening the {what}", promise, found["open_s_median"], 3, "s", Goal("most", 1),
+               built | found),
+        Figure("report_memory", f"page of the {what}", promise, found["page_mb_after_30_pages"], 200, "MB",
+               Goal("most", 1)),
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(command(__doc__, Size, measure))

@@ -163,7 +163,7 @@ def plan(config: Source = None, /, *, set_: Overrides = None, until: str = "scor
     """Show for each stage what a run would reuse, resume or compute, and why. Computes nothing."""
     from flows.plan import make_plan
 
-    found = make_plan(load_config(config, set_ or ()), _stage(until))
+    found = make_plan(load_config(config, set_ or ()), _stage(until), quick=True)
     stages = list(found.stages.values())
     if json_:
         print_json({"complete": found.complete, "stages": [asdict(stage) for stage in stages]})

@@ -99,7 +99,7 @@ def _disk(config: Config) -> str:
     check_writable(config)
     free = shutil.disk_usage(output).free
     try:
-        needed = sum(stage.bytes for stage in make_plan(config).stages.values())
+        needed = sum(stage.bytes for stage in make_plan(config, quick=True).stages.values())
     except InputError:
         return f"{output}, {free / 1e9:.1f} GB free"
     if needed > free:

@@ -1,10 +1,14 @@
-"""What a run would reuse, resume or compute, and why; found without loading any model."""
+"""What a run would reuse, resume or compute, and why; found without loading any model.
+
+A run asks the store about every file of every shard. Whoever only wants to know asks its index (`pipeline.index`)
+about shards of pictures: that takes seconds for a million of them, and does not see a file that was damaged since.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from statistics import mean
+from functools import cached_property
 
 from flows import steps
 from flows.data import DataSets, find_data, novel_names, store_of
@@ -12,7 +16,9 @@ from flows.generators import known_batch
 from flows.shares import Share, shared
 from flows.steps import CHAIN, SHARD, Step
 from pipeline.config import Config
-from pipeline.store import RunStore, StageRecord
+from pipeline.hashing import fingerprint, fingerprints
+from pipeline.index import StoreIndex
+from pipeline.store import Finished, RunStore, StageRecord
 
 _GUESSED_SECONDS = {
     "prompts": 3.0, "images": 15.0, "teacher": 100.0, "annotate": 4.0, "filter": 2.0, "relabel": 1.0, "refine": 3.0,
@@ -20,6 +26,9 @@ _GUESSED_SECONDS = {
 }  # fmt: skip
 """Of one shard of picto on one core, until the store knows better."""
 _GUESSED_BYTES = {"images": 250_000, "dataset": 1_000_000, "teacher": 4_000_000, "start": 4_000_000, "train": 4_000_000}
+
+_OF_PICTURES = {"images", "annotate", "filter", "relabel", "refine", "dataset"}
+"""Stages that have at least one file for every picture."""
 
 
 @dataclass
@@ -52,7 +61,7 @@ class StagePlan:
 
 @dataclass
 class Plan:
-    """All stages of a run with the records of the finished shards."""
+    """All stages of a run with the records of the finished shards; a quick plan lacks those of pictures."""
 
     stages: dict[str, StagePlan]
     records: list[StageRecord]
@@ -64,16 +73,25 @@ class Plan:
 
 
 def make_plan(
-    config: Config, until: str = "scores", pictures: int | None = None, share: Share | None = None
-) -> Plan:
-    """Look up every shard of a run up to a stage, of the first ``pictures`` a class or all of them, or of a share."""
+    config: Config, until: str = "scores", pictures: int | None = None, share: Share | None = None, *,
+    quick: bool = False,
+) -> Plan:  # fmt: skip
+    """Look up every shard of a run up to a stage.
+
+    Args:
+        config: of the run.
+        until: last stage.
+        pictures: only the first so many a class; None: all.
+        share: of the pictures; None: all.
+        quick: ask the store's index about the shards of pictures, not every file of them.
+    """
     config = known_batch(config)
     wanted = CHAIN[: CHAIN.index(until) + 1]
     apart = "train" in wanted and steps.start_of(config) is not config
     if apart:
         place = wanted.index("train")
         wanted = (*wanted[:place], "start", *wanted[place:])
-    look = _Look(store_of(config), wanted)
+    look = _Look(store_of(config), wanted, quick)
     data = find_data(config)
     banks = [look("prompts", lambda n=name: steps.prompts_step(config, n)) for name in novel_names(config)]  # type: ignore[misc]
     teacher = _real(look, "teacher", data, lambda d: steps.teacher_step(config, d))
@@ -81,11 +99,11 @@ def make_plan(
     before = _real(look, "train", data, lambda d: steps.train_step(config, d, _sure(start), None), start)
 
     sharp = []
-    for images in _images(config, look, banks, pictures, share):
-        first = look("annotate", lambda i=images: steps.annotate_step(config, i, _sure(teacher)), images, teacher)  # type: ignore[misc]
-        trusted = look("filter", lambda f=first: steps.filter_step(config, f, _sure(teacher)), first, teacher)  # type: ignore[misc]
-        filled = look("relabel", lambda t=trusted: steps.relabel_step(config, t, _sure(teacher)), trusted, teacher)  # type: ignore[misc]
-        sharp.append(look("refine", lambda f=filled: steps.refine_step(config, f), filled))  # type: ignore[misc]
+    labelling = _labelling(config, teacher)
+    for shard in _images(config, look, banks, pictures, share):
+        for series in labelling:
+            shard = look.each(series, shard, teacher)
+        sharp.append(shard)
     models = {"teacher": teacher, "before": before}
     if sharp:
         dataset = look("dataset", lambda: steps.dataset_step(config, [_sure(s) for s in sharp]), *sharp)
@@ -99,49 +117,127 @@ def make_plan(
     return Plan(look.finish(), look.records)
 
 
+class _Series:
+    """A stage on many shards, whose recipes differ in one input: the rest is looked up and written once.
+
+    Args:
+        stage: name of the stage.
+        make: gives the step of any of the shards; asked when the first is looked up.
+        key: the input that differs.
+    """
+
+    def __init__(self, stage: str, make: Callable[[], Step], key: str) -> None:
+        self.stage = stage
+        self._make, self._key = make, key
+
+    def step(self, shard: str, value: str) -> Step:
+        """Give the step of one shard."""
+        return self._any.on(shard, **{self._key: value})
+
+    @cached_property
+    def mark(self) -> Callable[[str], str]:
+        """From the input that differs to the fingerprint."""
+        return fingerprints(self.stage, self._any.recipe, self._key)
+
+    @cached_property
+    def _any(self) -> Step:
+        return self._make()
+
+
+def _labelling(config: Config, teacher: Finished | None) -> list[_Series]:
+    """Give the stages that label one shard of pictures after the other; what differs is the shard before."""
+    anything = Finished("", "", "", "")
+    makers: dict[str, Callable[[], Step]] = {
+        "annotate": lambda: steps.annotate_step(config, anything, _sure(teacher)),
+        "filter": lambda: steps.filter_step(config, anything, _sure(teacher)),
+        "relabel": lambda: steps.relabel_step(config, anything, _sure(teacher)),
+        "refine": lambda: steps.refine_step(config, anything),
+    }
+    return [_Series(stage, make, "samples") for stage, make in makers.items()]
+
+
 def _images(
-    config: Config, look: _Look, banks: list[StageRecord | None], most: int | None, share: Share | None
-) -> list[StageRecord | None]:
+    config: Config, look: _Look, banks: list[Finished | None], most: int | None, share: Share | None
+) -> list[Finished | None]:
     if not config.experiment.generate.enabled:
         return []
-    found = []
+    found: list[Finished | None] = []
+    series = _Series("images", lambda: steps.images_step(config), "orders")
     for place, bank in enumerate(banks):
         if bank:
-            shards = shared(steps.images_steps(config, bank, most), place, share)
-            found += [look("images", lambda s=step: s) for step, _ in shards]  # type: ignore[misc]
+            names = look.index.remembered(
+                f"orders-{steps.orders_key(config, bank, most)}", lambda b=bank: steps.orders_hashes(config, b, most)  # type: ignore[misc]
+            )
+            shards = shared(list(enumerate(names)), place, share)
+            found += [look.shard(series, steps.images_shard(bank, i), orders) for i, orders in shards]
         else:
             pictures = config.experiment.prompts.per_class * config.experiment.generate.images_per_prompt
             count = -(-min(pictures, most or pictures) // SHARD)
-            found += [look("images", None, None) for _ in shared(range(count), place, share)]
+            found += [look("images", None) for _ in shared(range(count), place, share)]
     return found
 
 
 class _Look:
-    """Looks shards up and keeps count."""
+    """Looks shards up and keeps count.
 
-    def __init__(self, store: RunStore, wanted: tuple[str, ...]) -> None:
+    Attributes:
+        records: of the finished shards; a quick look has none of pictures.
+        index: of the store.
+    """
+
+    def __init__(self, store: RunStore, wanted: tuple[str, ...], quick: bool) -> None:
         self.records: list[StageRecord] = []
-        self._store = store
+        self.index = StoreIndex(store)
+        self._store, self._indexed = store, _OF_PICTURES if quick else set()
         self._stages = {stage: StagePlan(stage) for stage in wanted}
 
     def __call__(
-        self, stage: str, step: Callable[[], Step] | None, *needed: StageRecord | None, because: str = ""
-    ) -> StageRecord | None:
-        """Give the record of a finished shard; ``step`` is only asked when all that is needed is there."""
+        self, stage: str, step: Callable[[], Step] | None, *needed: Finished | None, because: str = ""
+    ) -> Finished | None:
+        """Give a finished shard; ``step`` is only asked when all that is needed is there."""
         if stage not in self._stages:
             return None
         plan = self._stages[stage]
-        if step is None or any(record is None for record in needed):
+        if step is None or any(shard is None for shard in needed):
             plan.compute += 1
             self._note(plan, because or "earlier stages come first")
             return None
         wanted = step()
-        found = self._store.find(wanted.stage, wanted.shard, wanted.recipe)
-        if found:
+        mark = fingerprint(stage, wanted.recipe) if stage in self._indexed else ""
+        return self._found(plan, wanted.shard, mark, lambda: wanted)
+
+    def shard(self, series: _Series, shard: str, value: str) -> Finished | None:
+        """Give one of many finished shards."""
+        if series.stage not in self._stages:
+            return None
+        mark = series.mark(value) if series.stage in self._indexed else ""
+        return self._found(self._stages[series.stage], shard, mark, lambda: series.step(shard, value))
+
+    def each(self, series: _Series, before: Finished | None, teacher: Finished | None) -> Finished | None:
+        """Give the finished shard that labels another one by the teacher's help."""
+        if before is None or teacher is None:
+            return self(series.stage, None)
+        return self.shard(series, before.shard, before.content)
+
+    def finish(self) -> dict[str, StagePlan]:
+        """Give the stages with estimates from what such shards took before; keeps the index for the next look."""
+        for stage, plan in self._stages.items():
+            if left := plan.resume + plan.compute:
+                guess = _GUESSED_SECONDS[stage], _GUESSED_BYTES.get(stage, 20_000)
+                seconds, size = self.index.usual(stage) or guess
+                plan.seconds, plan.bytes = left * seconds, int(left * size)
+        self.index.save()
+        return self._stages
+
+    def _found(self, plan: StagePlan, shard: str, mark: str, step: Callable[[], Step]) -> Finished | None:
+        if plan.stage in self._indexed and (known := self.index.find(plan.stage, shard, mark)):
             plan.reuse += 1
-            self.records.append(found)
-            return found
-        why = self._store.why(wanted.stage, wanted.shard, wanted.recipe)
+            return known
+        if record := self._store.find(plan.stage, shard, step().recipe):
+            plan.reuse += 1
+            self.records.append(record)
+            return record
+        why = self.index.why(plan.stage, shard, step().recipe)
         if why == "was interrupted":
             plan.resume += 1
         else:
@@ -149,33 +245,20 @@ class _Look:
         self._note(plan, why)
         return None
 
-    def finish(self) -> dict[str, StagePlan]:
-        """Give the stages with estimates from what such shards took before."""
-        known: dict[str, list[StageRecord]] = {}
-        for record in self._store.records():
-            known.setdefault(record.stage, []).append(record)
-        for stage, plan in self._stages.items():
-            left = plan.resume + plan.compute
-            before = known.get(stage, [])
-            seconds = mean(r.seconds for r in before) if before else _GUESSED_SECONDS[stage]
-            size = mean(sum(r.files.values()) for r in before) if before else _GUESSED_BYTES.get(stage, 20_000)
-            plan.seconds, plan.bytes = left * seconds, int(left * size)
-        return self._stages
-
     def _note(self, plan: StagePlan, why: str) -> None:
         plan.why[why] = plan.why.get(why, 0) + 1
 
 
 def _real(
-    look: _Look, stage: str, data: DataSets | None, step: Callable[[DataSets], Step], *needed: StageRecord | None
-) -> StageRecord | None:
+    look: _Look, stage: str, data: DataSets | None, step: Callable[[DataSets], Step], *needed: Finished | None
+) -> Finished | None:
     """Look up a shard that depends on the real pictures."""
     if data is None:
         return look(stage, None, because="the data sets are to be drawn")
     return look(stage, lambda: step(data), *needed)
 
 
-def _sure(record: StageRecord | None) -> StageRecord:
-    if record is None:
+def _sure(shard: Finished | None) -> Finished:
+    if shard is None:
         raise RuntimeError("asked for a step whose inputs are missing")
-    return record
+    return shard

@@ -285,6 +285,7 @@ def _compute(
             records, folder = run_synthesis(
                 config, name, until, workers, board.fraction, server.wait(workers.check), pictures, finish, share
             )
+            make_plan(config, until, pictures, quick=True)  # writes the index, so that the next one is quick
             return Computed(records, plan, folder)
         except Exception as error:
             raise workers.error or _short_of_memory(workers.short) or error from None

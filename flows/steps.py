@@ -35,7 +35,7 @@ from pipeline.datasets import is_own
 from pipeline.errors import InputError
 from pipeline.generate import Order, plan_samples
 from pipeline.hashing import Recipe, hash_json
-from pipeline.store import StageRecord
+from pipeline.store import Finished, StageRecord
 from prompts import language
 from prompts.bank import Prompt
 from prompts.transcript import Exchange, find_transcript
@@ -71,6 +71,10 @@ class Step:
     stage: str
     shard: str
     recipe: Recipe
+
+    def on(self, shard: str, **inputs: str) -> Step:
+        """Give the step that does the same to another shard, whose recipe differs in some inputs alone."""
+        return Step(self.stage, shard, {**self.recipe, "inputs": {**self.recipe["inputs"], **inputs}})
 
 
 def prompts_step(config: Config, name: str) -> Step:
@@ -108,27 +112,52 @@ def replayed(settings: PromptSettings, name: str) -> list[Exchange]:
     return find_transcript(Path(settings.language.transcript), name)
 
 
-def orders_of(config: Config, bank: StageRecord) -> list[Order]:
-    """List the pictures that a class's bank asks for; the class name alone is drawn as often as a bank would be."""
-    folder = store_of(config).folder(bank)
-    prompts = read_prompts(folder)
+def copies_of(config: Config) -> int:
+    """Give how often a prompt is drawn; the class name alone is drawn as often as a bank would be."""
     copies = config.experiment.generate.images_per_prompt
-    if not config.experiment.prompts.enabled:
-        copies *= config.experiment.prompts.per_class
-    return plan_samples(prompts, config.experiment.seed, copies)
+    return copies if config.experiment.prompts.enabled else copies * config.experiment.prompts.per_class
 
 
-def images_steps(config: Config, bank: StageRecord, most: int | None = None) -> list[tuple[Step, list[Order]]]:
+def orders_of(config: Config, bank: Finished) -> list[Order]:
+    """List the pictures that a class's bank asks for."""
+    return plan_samples(read_prompts(store_of(config).folder(bank)), config.experiment.seed, copies_of(config))
+
+
+def images_steps(config: Config, bank: Finished, most: int | None = None) -> list[tuple[Step, list[Order]]]:
     """All shards of pictures of a class, or those of its first ``most`` pictures, each with what to draw."""
-    orders = orders_of(config, bank)[:most]
+    orders, any_step = orders_of(config, bank)[:most], images_step(config)
+    parts = [orders[start : start + SHARD] for start in range(0, len(orders), SHARD)]
+    return [
+        (any_step.on(images_shard(bank, number), orders=orders_hash(part)), part) for number, part in enumerate(parts)
+    ]
+
+
+def images_step(config: Config) -> Step:
+    """The recipe that all shards of pictures share, still without their orders; see `Step.on`."""
     settings = _chosen(config.experiment.generate, without=(*IDENTITY, "images_per_prompt", "enabled"))
     recipe = _recipe("images", settings, weights=generator_id(config.experiment.generate))
-    steps = []
-    for number, start in enumerate(range(0, len(orders), SHARD)):
-        part = orders[start : start + SHARD]
-        inputs = {"orders": hash_json([[o.id, o.prompt, o.seed] for o in part])}
-        steps.append((Step("images", f"{bank.shard}-{number:03d}", {**recipe, "inputs": inputs}), part))
-    return steps
+    return Step("images", "", {**recipe, "inputs": {}})
+
+
+def images_shard(bank: Finished, number: int) -> str:
+    """Give the name of a shard of a bank's pictures."""
+    return f"{bank.shard}-{number:03d}"
+
+
+def orders_key(config: Config, bank: Finished, most: int | None) -> str:
+    """Hash what `orders_hashes` follow from."""
+    version = importlib.import_module(_MODULES["images"]).VERSION
+    return hash_json([bank.content, config.experiment.seed, copies_of(config), most, SHARD, version])
+
+
+def orders_hashes(config: Config, bank: Finished, most: int | None = None) -> list[str]:
+    """Hash the orders of every shard of a class's pictures, or of its first ``most`` pictures."""
+    return [str(step.recipe["inputs"]["orders"]) for step, _ in images_steps(config, bank, most)]
+
+
+def orders_hash(part: Sequence[Order]) -> str:
+    """Hash the orders of one shard."""
+    return hash_json([[o.id, o.prompt, o.seed] for o in part])
 
 
 def teacher_step(config: Config, data: DataSets) -> Step:
@@ -177,23 +206,23 @@ def start_step(config: Config, data: DataSets) -> Step:
     return step if start is config else Step("start", step.shard, step.recipe)
 
 
-def annotate_step(config: Config, images: StageRecord, teacher: StageRecord) -> Step:
+def annotate_step(config: Config, images: Finished, teacher: Finished) -> Step:
     """First labels of a shard."""
     return _label_step(config, "annotate", config.experiment.annotate, images, teacher=teacher.content)
 
 
-def filter_step(config: Config, first: StageRecord, teacher: StageRecord) -> Step:
+def filter_step(config: Config, first: Finished, teacher: Finished) -> Step:
     """APF on a shard."""
     return _label_step(config, "filter", config.experiment.filter, first, **_guides(config, teacher))
 
 
-def relabel_step(config: Config, trusted: StageRecord, teacher: StageRecord) -> Step:
+def relabel_step(config: Config, trusted: Finished, teacher: Finished) -> Step:
     """APR on a shard; it reads features centred as APF's are."""
     guides = {**_guides(config, teacher), "centre": config.experiment.filter.centre}
     return _label_step(config, "relabel", config.experiment.relabel, trusted, **guides)
 
 
-def refine_step(config: Config, filled: StageRecord) -> Step:
+def refine_step(config: Config, filled: Finished) -> Step:
     """SABR on a shard."""
     settings = config.experiment.refine
     step = _label_step(config, "refine", settings, filled)
@@ -202,13 +231,13 @@ def refine_step(config: Config, filled: StageRecord) -> Step:
     return Step(step.stage, step.shard, {**step.recipe, "settings": kept, "weights": weights})
 
 
-def dataset_step(config: Config, sharp: Sequence[StageRecord]) -> Step:
+def dataset_step(config: Config, sharp: Sequence[Finished]) -> Step:
     """The labelled pictures of all shards in VOC layout."""
     inputs = {record.shard: record.content for record in sharp}
     return Step("dataset", _fold(config), {**_recipe("dataset", {}), "inputs": inputs})
 
 
-def train_step(config: Config, data: DataSets, start: StageRecord, dataset: StageRecord | str | None) -> Step:
+def train_step(config: Config, data: DataSets, start: Finished, dataset: Finished | str | None) -> Step:
     """A final model, without or with the synthetic pictures; those of elsewhere are given by their content.
 
     Args:
@@ -224,7 +253,7 @@ def train_step(config: Config, data: DataSets, start: StageRecord, dataset: Stag
     settings = {**_network(experiment.model), **plain, **_later(experiment.train)}
     if dataset is None:
         settings = {k: v for k, v in settings.items() if not k.startswith("synthetic")}
-    synthetic = dataset.content if isinstance(dataset, StageRecord) else dataset
+    synthetic = dataset.content if isinstance(dataset, Finished) else dataset
     inputs = {**_real(config, data), "teacher": start.content, "synthetic": synthetic}
     return Step("train", "after" if dataset else "before", {
         "version": FINAL_VERSION, "settings": settings, "weights": weights_id(experiment.model.backbone, "backbone"),
@@ -232,7 +261,7 @@ def train_step(config: Config, data: DataSets, start: StageRecord, dataset: Stag
     })  # fmt: skip
 
 
-def scores_step(config: Config, data: DataSets, model: StageRecord, name: str) -> Step:
+def scores_step(config: Config, data: DataSets, model: Finished, name: str) -> Step:
     """What a model reaches on the validation pictures."""
     inputs = {"model": model.content, "validation": data["validation"].content(), "split": _fold(config)}
     if more := _protocol(config):
@@ -294,13 +323,13 @@ def read_prompts(folder: Path) -> list[Prompt]:
     return [Prompt(**json.loads(line)) for line in lines]
 
 
-def _label_step(config: Config, stage: str, settings: Settings, labels: StageRecord, **inputs: Any) -> Step:
+def _label_step(config: Config, stage: str, settings: Settings, labels: Finished, **inputs: Any) -> Step:
     recipe = _recipe(stage, _chosen(settings))
     inputs = {"samples": labels.content, "split": _fold(config), **inputs}
     return Step(stage, labels.shard, {**recipe, "inputs": inputs})
 
 
-def _guides(config: Config, teacher: StageRecord) -> dict[str, str]:
+def _guides(config: Config, teacher: Finished) -> dict[str, str]:
     return {"teacher": teacher.content, "supports": supports_content(read_supports(config))}
 
 

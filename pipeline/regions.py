@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -68,8 +71,27 @@ def boundary_band(codes: NDArray[np.integer], half_width: int) -> Mask:
     if len(present) > 1:
         for code in present:
             inside = codes == code
-            band |= inside & (ndimage.distance_transform_edt(inside) <= half_width)
+            band |= inside & _near(~inside, half_width)
     return band
+
+
+def _near(mask: Mask, distance: int) -> Mask:
+    """Give the pixels within a distance (Euclidean, in pixels) of a mask, bool (H, W), row by row.
+
+    A pixel is near if, in a row at d from its own, the mask is at most sqrt(distance^2 - d^2) to its left or right. For
+    a narrow band this is several times quicker than a whole distance transform.
+    """
+    height, width = mask.shape
+    column, far = np.arange(width, dtype=np.int32), np.int32(width + distance)
+    left = np.maximum.accumulate(np.where(mask, column, -far), axis=1)
+    right = np.minimum.accumulate(np.where(mask, column, width + far)[:, ::-1], axis=1)[:, ::-1]
+    away = np.minimum(np.minimum(column - left, right - column), distance + 1).astype(np.int16)
+    near = away <= distance
+    for side in range(1, min(distance, height - 1) + 1):
+        reached = away <= math.isqrt(distance**2 - side**2)
+        near[side:] |= reached[:-side]
+        near[:-side] |= reached[side:]
+    return near
 
 
 def cell_shares(mask: Mask, cells: tuple[int, int]) -> Floats:
@@ -85,8 +107,11 @@ def cell_shares(mask: Mask, cells: tuple[int, int]) -> Floats:
     Returns:
         float32 (h, w), from 0 to the area of a cell.
     """
-    rows, columns = _overlaps(mask.shape[0], cells[0]), _overlaps(mask.shape[1], cells[1])
-    return (rows @ mask.astype(np.float32) @ columns.T).astype(np.float32)
+    if not mask.any():
+        return np.zeros(cells, np.float32)
+    x0, y0, x1, y1 = tight_box(mask)  # a region is small beside its picture
+    rows, columns = _overlaps(mask.shape[0], cells[0])[:, y0:y1], _overlaps(mask.shape[1], cells[1])[:, x0:x1]
+    return (rows @ mask[y0:y1, x0:x1].astype(np.float32) @ columns.T).astype(np.float32)
 
 
 def enlarge(values: Floats, size: tuple[int, int]) -> Floats:
@@ -95,6 +120,7 @@ def enlarge(values: Floats, size: tuple[int, int]) -> Floats:
     return (rows @ values @ columns.T).astype(np.float32)
 
 
+@lru_cache(maxsize=16)
 def _overlaps(pixels: int, cells: int) -> Floats:
     """Give the length (cells, pixels) of every pixel that lies in every cell, along one axis."""
     edges = np.arange(cells + 1) * pixels / cells

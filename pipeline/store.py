@@ -43,14 +43,32 @@ _LIBRARIES = ("numpy", "scipy", "pillow", "torch", "diffusers", "transformers", 
 
 
 @dataclass(frozen=True)
-class StageRecord:
-    """What a stage says about one finished shard; all that tasks hand to each other.
+class Finished:
+    """Names a finished shard and what came out: all that the recipes of later stages read.
 
     Attributes:
         stage: name of the stage.
         shard: name of the shard.
         fingerprint: hash of the recipe.
         content: hash of what came out, free of dates, paths and library versions.
+    """
+
+    stage: str
+    shard: str
+    fingerprint: str
+    content: str
+
+    @property
+    def place(self) -> str:
+        """Its folder below the store."""
+        return f"{self.stage}/{self.shard}-{self.fingerprint}"
+
+
+@dataclass(frozen=True)
+class StageRecord(Finished):
+    """What a stage says about one finished shard; all that tasks hand to each other.
+
+    Attributes:
         recipe: what the shard was computed from.
         counts: how many of what.
         dropped: reason -> number of samples.
@@ -60,10 +78,6 @@ class StageRecord:
         warnings: sentences that whoever runs it should read; none in records from before there were any.
     """
 
-    stage: str
-    shard: str
-    fingerprint: str
-    content: str
     recipe: Recipe
     counts: Mapping[str, int]
     dropped: Mapping[str, int]
@@ -71,11 +85,6 @@ class StageRecord:
     versions: Mapping[str, str]
     files: Mapping[str, int]
     warnings: Sequence[str] = ()
-
-    @property
-    def place(self) -> str:
-        """Its folder below the store."""
-        return f"{self.stage}/{self.shard}-{self.fingerprint}"
 
 
 @dataclass
@@ -244,7 +253,7 @@ class RunStore:
             with suppress(Timeout), self.lock(f"{partial.parent.name}-{partial.stem}").acquire(timeout=0):
                 shutil.rmtree(partial, ignore_errors=True)
 
-    def folder(self, record: StageRecord) -> Path:
+    def folder(self, record: Finished) -> Path:
         """Give the folder of a finished shard, fetched where it is not here.
 
         Raises:
@@ -315,23 +324,6 @@ class RunStore:
         for path in sorted(self.root.glob("*/*/record.json")):
             if path.parent.suffix != ".partial" and (record := self.read(path.parent)):
                 yield record
-
-    def why(self, stage: str, shard: str, recipe: Recipe) -> str:
-        """Say why a shard has to be computed."""
-        folder = self._folder(stage, shard, recipe)
-        if folder.with_name(folder.name + ".partial").exists():
-            return "was interrupted"
-        if folder.exists():
-            return "files are missing"
-        pattern = re.compile(re.escape(shard) + "-[0-9a-f]{16}")
-        others = [f for f in folder.parent.glob(f"{shard}-*") if pattern.fullmatch(f.name)]
-        newest = max(others, key=lambda f: f.stat().st_mtime, default=None)
-        record = self.read(newest) if newest else None
-        if record is None:
-            return "not computed yet"
-        old, new = _flat(record.recipe), _flat(recipe)
-        changes = [f"{k} {_short(old.get(k))} -> {_short(new.get(k))}" for k in new if old.get(k) != new[k]]
-        return "changed: " + ", ".join(changes[:3]) if changes else "not computed yet"
 
     def _folder(self, stage: str, shard: str, recipe: Recipe) -> Path:
         return self.root / _checked(stage) / f"{_checked(shard)}-{fingerprint(stage, recipe)}"
@@ -413,17 +405,6 @@ def _checked(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise InputError(f"{name!r} cannot be a file name: use letters, digits, '-', '_' and '.' only")
     return name
-
-
-def _flat(value: object, prefix: str = "") -> dict[str, object]:
-    if not isinstance(value, Mapping):
-        return {prefix: value}
-    return {k: v for key, part in value.items() for k, v in _flat(part, f"{prefix}.{key}" if prefix else key).items()}
-
-
-def _short(value: object) -> str:
-    text = "nothing" if value is None else str(value)
-    return text if len(text) <= 24 else text[:21] + "..."
 
 
 @cache

@@ -136,6 +136,17 @@ def test_changed_threshold_redraws_nothing(finished, overrides):
     assert plan.stages["train"].reuse == 1, "the model without synthetic pictures does not depend on APF"
 
 
+def test_quick_plan_says_the_same(finished, overrides):
+    """The index knows what the files say, whether all is finished or a setting was changed."""
+    changes = [[], ["experiment.filter.min_similarity=0.9"], ["experiment.seed=1"], ["experiment.filter.enabled=false"]]
+    configs = [load_config(None, [*overrides, *change]) for change in changes]
+    whole = [make_plan(config).stages for config in configs]
+    assert [make_plan(config, quick=True).stages for config in configs] == whole
+    assert make_plan(configs[0], quick=True).complete
+    some = [make_plan(config, "refine", 1, quick=True).stages for config in configs]
+    assert some == [make_plan(config, "refine", 1).stages for config in configs]
+
+
 def test_switched_off_stage_ignores_its_settings(finished, overrides):
     """Settings of a stage that is off are no part of its fingerprint."""
     off = [*overrides, "experiment.relabel.enabled=false"]
@@ -166,6 +177,7 @@ def test_deleted_picture_is_drawn_again_and_nothing_else(finished):
     next((store.folder(record) / "images").iterdir()).unlink()
     plan = make_plan(config)
     assert (plan.stages["images"].compute, plan.stages["images"].why) == (1, {"files are missing": 1})
+    assert make_plan(config, quick=True).complete, "a quick plan looks into no shard"
     again, _ = run(config, "tiny", "scores", Console(quiet=True))
     assert again == folder
     assert store.find(record.stage, record.shard, record.recipe).content == record.content

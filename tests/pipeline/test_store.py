@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.hashing import fingerprint, hash_arrays
+from pipeline.index import StoreIndex
 from pipeline.store import RunStore
 from pipeline.types import Sample
 
@@ -83,8 +84,8 @@ def test_changed_setting_is_another_shard_and_the_reason_is_told(store):
     store.compute("filter", "boat-000", RECIPE, write_two)
     changed = {**RECIPE, "settings": {"min_similarity": 0.7, "enabled": True}}
     assert store.find("filter", "boat-000", changed) is None
-    assert store.why("filter", "boat-000", changed) == "changed: settings.min_similarity 0.6 -> 0.7"
-    assert store.why("filter", "boat-001", RECIPE) == "not computed yet"
+    assert StoreIndex(store).why("filter", "boat-000", changed) == "changed: settings.min_similarity 0.6 -> 0.7"
+    assert StoreIndex(store).why("filter", "boat-001", RECIPE) == "not computed yet"
 
 
 def test_failed_work_leaves_nothing_finished(store):
@@ -166,7 +167,7 @@ def test_killed_process_frees_its_shard(store, tmp_path):
         time.sleep(0.05)
     process.kill()
     process.wait()
-    assert store.why("images", "boat-000", RECIPE) == "was interrupted"
+    assert StoreIndex(store).why("images", "boat-000", RECIPE) == "was interrupted"
     before = time.monotonic()
     record = store.compute("images", "boat-000", RECIPE, write_two)
     assert time.monotonic() - before < 60
