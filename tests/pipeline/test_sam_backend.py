@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from pipeline.backends.sam import SamRefiner
 from pipeline.backends.segment_anything_import import load_segment_anything
 from pipeline.backends.small_sam import build_sam
-from pipeline.errors import InputError
+from pipeline.errors import InputError, OutOfMemory
 
 CONFIG = {
     "img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2, "use_rel_pos": True,
@@ -311,3 +311,23 @@ def test_what_is_no_sam_is_told(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"")
     with pytest.raises(InputError, match=r"type 'resnet', which is no SAM: expected sam, sam2, sam2_video"):
         SamRefiner.from_checkpoint(tmp_path)
+
+
+def test_want_of_memory_is_told_and_the_next_picture_goes_on(folder: Path) -> None:
+    """An encoder that finds no memory once gives one sentence; asked again, it answers as ever."""
+    refiner = SamRefiner.from_checkpoint(folder)
+    picture = np.random.default_rng(1).integers(0, 255, (20, 30, 3), dtype=np.uint8)
+    expected, _ = SamRefiner(refiner.network).segment(picture, BOXES)
+    short = [True]
+
+    def once(*_: object) -> None:
+        if short:
+            short.clear()
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    encoder, _ = parts_of(refiner)
+    encoder.register_forward_pre_hook(once)
+    with pytest.raises(OutOfMemory, match=r"out of memory in SAM: set experiment\.refine\.precision=bf16"):
+        refiner.segment(picture, BOXES)
+    again, _ = refiner.segment(picture, BOXES)
+    assert (again == expected).all()
