@@ -25,7 +25,7 @@ class Known:
         side: of its pictures, in pixels.
         step: published seconds a denoising step, at batch 1 and not compiled; None: not known.
         card: GPU of that time, and whose it is.
-        few_steps: whether it was trained for few steps without guidance.
+        few_steps: whether it was trained for few steps.
     """
 
     licence: str
@@ -51,6 +51,7 @@ GENERATORS = {
     "stable-diffusion-v1-5/stable-diffusion-v1-5": Known(
         "CreativeML OpenRAIL-M", 1067, side=512, step=1.60 / 50, card=_FAL
     ),
+    "SimianLuo/LCM_Dreamshaper_v7": Known("MIT", 1067, side=768, few_steps=True),
 }  # fmt: skip
 
 _APACHE = "Apache-2.0"

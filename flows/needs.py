@@ -105,7 +105,7 @@ def _told(model: Known | None, part: str) -> str:
         return "; its licence and size are not known here"
     size = f"{model.millions / 1000:.1f} billion" if model.millions >= 1000 else f"{model.millions} million"
     gate = ", gated: accept it on the model's page and log in with hf auth login" if model.gated else ""
-    few = "; trained for few steps without guidance, its pictures are less varied" if model.few_steps else ""
+    few = "; trained for few steps, its pictures are less varied" if model.few_steps else ""
     bytes_ = BF16 if part == "generator" else FP32
     return f"; {model.licence}{gate}; {size} parameters, {model.millions * bytes_ / 1000:.1f} GB{few}"
 
@@ -200,9 +200,8 @@ def _pictures(config: Config) -> str:
     total = each * len(novel_names(config))
     said = f"{total:,}, {each:,} a class"
     model = known(config.experiment.generate.model, "generator")
-    if model is None:
-        return said
-    return f"{said}; about {total * model.side**2 * PICTURE_BYTES / 1e9:.1f} GB on the disk"
+    side = config.experiment.generate.size or (model.side if model else None)
+    return said if side is None else f"{said}; about {total * side**2 * PICTURE_BYTES / 1e9:.1f} GB on the disk"
 
 
 def _gpu(config: Config) -> str:

@@ -13,6 +13,8 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
+    LatentConsistencyModelPipeline,
+    LCMScheduler,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
     SD3Transformer2DModel,
@@ -40,10 +42,10 @@ WORDS = "a the of on in red blue green small big boat cup car bird cat with gras
 
 
 def save_tiny_generator(kind: str, place: Path) -> Path:
-    """Save a pipeline: sd1, sd1-safe, sdxl, sd3, sd3-no-t5, flux or pixart; pictures of 16 px."""
+    """Save a pipeline: sd1, sd1-safe, sdxl, sd3, sd3-no-t5, flux, pixart or lcm; pictures of 16 px."""
     torch.manual_seed(0)
     made: dict[str, Any] = {"sd1": _sd1, "sd1-safe": _sd1_safe, "sdxl": _sdxl, "sd3": _sd3, "sd3-no-t5": _sd3_no_t5,
-                            "flux": _flux, "pixart": _pixart}  # fmt: skip
+                            "flux": _flux, "pixart": _pixart, "lcm": _lcm}  # fmt: skip
     made[kind]().save_pretrained(place)
     return place
 
@@ -125,6 +127,14 @@ def _pixart() -> PixArtSigmaPipeline:
     return PixArtSigmaPipeline(
         vae=_vae(4), transformer=transformer, scheduler=DPMSolverMultistepScheduler(), tokenizer=_t5_tokenizer(),
         text_encoder=_t5(32),
+    )
+
+
+def _lcm() -> LatentConsistencyModelPipeline:
+    return LatentConsistencyModelPipeline(
+        vae=_vae(4), unet=_unet(cross_attention_dim=16, time_cond_proj_dim=8), scheduler=LCMScheduler(),
+        tokenizer=build_tokenizer(), text_encoder=_clip(CLIPTextModel, 16), safety_checker=None,
+        feature_extractor=None, requires_safety_checker=False,
     )
 
 

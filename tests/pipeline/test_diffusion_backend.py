@@ -16,7 +16,7 @@ from pipeline.errors import InputError, OutOfMemory
 from pipeline.generate import draw_samples, plan_samples
 from prompts.bank import Prompt
 
-KINDS = ("sd1", "sdxl", "sd3", "sd3-no-t5", "flux", "pixart")
+KINDS = ("sd1", "sdxl", "sd3", "sd3-no-t5", "flux", "pixart", "lcm")
 OPTIONS = {"pixart": {"use_resolution_binning": False}}
 PROMPTS = ["a red boat", "a big blue cup", "a red boat"]
 SEEDS = [1, 2, 2**62]
