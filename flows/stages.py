@@ -59,7 +59,7 @@ def draw_images(config: Config, step: Step, orders: Sequence[Order]) -> StageRec
     """Draw one shard of pictures."""
 
     def work(draft: Draft) -> None:
-        draft.write_samples(list(draw_samples(orders, wiring.generator_of(config))))
+        draft.write_samples(draw_samples(orders, wiring.generator_of(config)))
 
     return _compute(config, step, work)
 
