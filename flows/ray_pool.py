@@ -28,7 +28,7 @@ PROGRESS_SECONDS = 1.0
 TRIES = 2
 """How often a shard is begun when its actor is lost; one that ends each of them has a cause of its own."""
 PASSED_ON = ("HF_", "TRANSFORMERS_", "DIFFUSERS_", "TQDM_")
-"""Beginnings of the environment variables that actors take over."""
+"""Beginnings of the environment variables that actors take over, but for tokens."""
 
 
 def connect(config: Config) -> Any:
@@ -83,7 +83,7 @@ class Actors:
     def __init__(self, config: Config, count: int, report: Report) -> None:
         self._ray = connect(config)
         self._report = report
-        environment = {key: value for key, value in os.environ.items() if key.startswith(PASSED_ON)}
+        environment = {k: v for k, v in os.environ.items() if k.startswith(PASSED_ON) and "TOKEN" not in k}
         gpus = 1 if _gpus(self._ray, config) else 0
         kind = self._ray.remote(
             num_cpus=config.execution.threads, num_gpus=gpus, max_concurrency=2, scheduling_strategy="SPREAD"

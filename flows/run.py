@@ -87,6 +87,11 @@ def settled(config: Config) -> Config:
     """
     if config.experiment.generate.batch != AUTO:
         return config
+    if config.execution.runner == "ray":
+        raise InputError(
+            "experiment.generate.batch=auto is found out on this machine, and the nodes of a Ray cluster may have "
+            "other GPUs: set a number"
+        )
     check_inputs(config)
     check_writable(config)
     return settle_batch(config)

@@ -10,9 +10,10 @@ import torch
 from flows import devices
 from flows.devices import deal, shared_gpus
 from flows.processes import Processes
+from flows.run import settled
 from flows.settings import load_config
 from flows.workers import Workers, count_workers
-from pipeline.errors import OutOfMemory
+from pipeline.errors import InputError, OutOfMemory
 
 MEET = """
 import os, sys, time
@@ -56,6 +57,13 @@ def test_gpus_are_those_that_may_be_used(monkeypatch):
     for device in ("cpu", "cuda:1"):
         assert shared_gpus(load_config(None, [f"execution.device={device}"])) == ()
     assert count_workers(load_config(None, ["execution.workers=5"])) == 5
+
+
+def test_a_batch_of_this_machine_is_not_for_a_cluster():
+    """With Ray the batch is a number: what fits here says nothing of the nodes."""
+    config = load_config(None, ["execution.runner=ray", "experiment.generate.batch=auto"])
+    with pytest.raises(InputError, match=r"batch=auto is found out on this machine.*set a number"):
+        settled(config)
 
 
 def test_want_of_memory_is_the_shards_alone():
