@@ -178,7 +178,7 @@ def test_error_in_a_worker(call, drawn, monkeypatch):
 class SlowServer:
     """Stands for Prefect's server while that starts."""
 
-    def __init__(self, output):
+    def __init__(self, *_):
         pass
 
     def __enter__(self):

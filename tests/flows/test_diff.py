@@ -120,7 +120,7 @@ def test_command_prints_what_changed(call, pair):
 def test_a_real_run_does_not_differ_from_itself(call, finished):
     """A run beside itself has equal settings, counts and scores, and no sample is read."""
     _, folder, _ = finished
-    found = json.loads(call("diff", "latest", folder, "--json", "--output", folder.parents[1])[1])
+    found = json.loads(call("diff", folder.name, folder, "--json", "--output", folder.parents[1])[1])
     assert found["settings"] == found["execution"] == {}
     assert [row["stage"] for row in found["stages"]] == [s for s in CHAIN if s in ("images", *CHAIN[3:8])]
     assert all(row["a"] == row["b"] for row in found["stages"])

@@ -128,7 +128,7 @@ def test_preview_refuses_what_makes_no_sense(call, sets):
     flags = [part for override in sets for part in ("--set", override)]
     code, _, complaint = call("run", "--preview", 1, "--until", "images", *flags)
     assert code == 2
-    assert "leave --until images out" in complaint
+    assert "leave --until and --shards out" in complaint
     code, _, complaint = call("run", "--preview", 1, *flags, "--set", "experiment.generate.enabled=false")
     assert code == 2
     assert "experiment.generate.enabled is false" in complaint

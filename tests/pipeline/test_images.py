@@ -66,7 +66,7 @@ def test_the_content_hash_follows_content_alone(tmp_path: Path) -> None:
     changed = replace(sample(0), picture=picture)
     assert write_voc([changed, sample(1)], tmp_path / "c", SPLIT).content != first
     with pytest.raises(ValueError, match="twice"):
-        write_voc([sample(0), sample(0)], tmp_path / "d", SPLIT)
+        write_voc([sample(0), changed], tmp_path / "d", SPLIT)
 
 
 def test_final_labels_need_labels() -> None:
