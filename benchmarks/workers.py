@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from benchmarks.harness import Figure, Goal, Skipped, Stopwatch, Timing, apart, 
 from flows.settings import load_config
 from flows.stages import draw_images, write_prompts
 from flows.steps import SHARD, Step, images_steps
-from flows.workers import Workers
+from flows.workers import Workers, workers_of
 from pipeline.classes import ClassSplit
 from pipeline.config import Config
 from pipeline.generate import Order
@@ -36,26 +37,41 @@ class Size:
 
 def drawn(size: Size, count: int, threads: int) -> Timing:
     """Time the drawing of all shards by ``count`` workers."""
-    with tempfile.TemporaryDirectory() as folder, Workers(count, threads, lambda *_: None) as workers:
+    with tempfile.TemporaryDirectory() as folder:
+        place = [f"execution.output={folder}", f"execution.workers={count}", f"execution.threads={threads}"]
+        with workers_of(load_config(None, place), lambda *_: None) as workers:
+            return _drawn(size, count, place, workers)
 
-        def shards(name: str, wanted: int) -> list[Shard]:
-            config = load_config(None, [
-                f"execution.output={folder}", f"experiment.prompts.classes=[{name}]",
-                f"experiment.prompts.per_class={wanted}", f"experiment.generate.steps={size.steps}",
-            ])  # fmt: skip
-            bank = workers.run(write_prompts, config, name)
-            return [(config, step, orders) for step, orders in images_steps(config, bank)]
 
-        with ThreadPoolExecutor(count) as threads_that_wait:
+def _drawn(size: Size, count: int, place: list[str], workers: Workers) -> Timing:
+    """Time the drawing, once every worker has loaded its models."""
+    def shards(name: str, wanted: int) -> list[Shard]:
+        config = load_config(None, [
+            *place, f"experiment.prompts.classes=[{name}]", f"experiment.prompts.per_class={wanted}",
+            f"experiment.generate.steps={size.steps}",
+        ])  # fmt: skip
+        bank = workers.run(write_prompts, config, name)
+        return [(config, step, orders) for step, orders in images_steps(config, bank)]
 
-            def draw(todo: list[Shard]) -> None:
-                list(threads_that_wait.map(lambda one: workers.run(draw_images, *one), todo))
+    with ThreadPoolExecutor(count) as threads_that_wait:
 
-            draw([shard for name in SPLIT.novel[1 : 1 + count] for shard in shards(name, 1)])
-            todo, watch = shards(SPLIT.novel[0], size.shards * SHARD), Stopwatch()
-            with watch:
-                draw(todo)
+        def draw(todo: list[Shard]) -> None:
+            list(threads_that_wait.map(lambda one: workers.run(draw_images, *one), todo))
+
+        first = [shard for name in SPLIT.novel[1 : 1 + count] for shard in shards(name, 1)]
+        list(threads_that_wait.map(lambda one: workers.run(draw_and_wait, *one, count), first))
+        todo, watch = shards(SPLIT.novel[0], size.shards * SHARD), Stopwatch()
+        with watch:
+            draw(todo)
     return watch.timing
+
+
+def draw_and_wait(config: Config, step: Step, orders: list[Order], count: int) -> None:
+    """Draw a shard, and keep this worker busy until so many have done so: each has its models then."""
+    draw_images(config, step, orders)
+    (config.execution.folder / f"ready-{os.getpid()}").touch()
+    while len(list(config.execution.folder.glob("ready-*"))) < count:
+        time.sleep(0.1)
 
 
 def measure(size: Size) -> list[Figure]:
