@@ -142,7 +142,13 @@ def check_inputs(config: Config) -> None:
         resolve(one.experiment.teacher.backbone, "backbone")
         wiring.teacher_options(one)
     if experiment.generate.enabled:
-        resolve(experiment.generate.model, "generator")
+        if experiment.generate.source == "oracle" and experiment.dataset != "picto":
+            raise InputError(
+                f"experiment.generate.source: oracle is for picto, whose scenes can be drawn; {experiment.dataset} has "
+                "copy-paste"
+            )
+        if experiment.generate.source == "model" or experiment.prompts.enabled:
+            resolve(experiment.generate.model, "generator")
         if experiment.refine.enabled:
             resolve(experiment.refine.model, "sam")
     check_maps(config)

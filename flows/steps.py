@@ -10,6 +10,7 @@ from typing import Any
 
 from flows.data import (
     DataSets,
+    prepare_data,
     protocol_of,
     read_supports,
     scored_places,
@@ -51,6 +52,7 @@ TEACHER_VERSION = 4
 FINAL_VERSION = 3
 SCORES_VERSION = 1
 FSS_VERSION = 2
+CONTROLS_VERSION = 1
 PREPARE_VERSION = 1
 
 KIN = {"iir", "i2r"}
@@ -96,14 +98,34 @@ def orders_of(config: Config, bank: StageRecord) -> list[Order]:
 def images_steps(config: Config, bank: StageRecord, most: int | None = None) -> list[tuple[Step, list[Order]]]:
     """All shards of pictures of a class, or those of its first ``most`` pictures, each with what to draw."""
     orders = orders_of(config, bank)[:most]
-    settings = _chosen(config.experiment.generate, without=("model", "images_per_prompt", "enabled"))
-    recipe = _recipe("images", settings, weights=weights_id(config.experiment.generate.model, "generator"))
+    settings = _chosen(config.experiment.generate, without=("model", "source", "images_per_prompt", "enabled"))
+    recipe, source = _recipe("images", settings), _source(config)
+    if not source:
+        recipe["weights"] = weights_id(config.experiment.generate.model, "generator")
     steps = []
     for number, start in enumerate(range(0, len(orders), SHARD)):
         part = orders[start : start + SHARD]
-        inputs = {"orders": hash_json([[o.id, o.prompt, o.seed] for o in part])}
+        inputs = {"orders": hash_json([[o.id, o.prompt, o.seed] for o in part]), **source}
         steps.append((Step("images", f"{bank.shard}-{number:03d}", {**recipe, "inputs": inputs}), part))
     return steps
+
+
+def _source(config: Config) -> dict[str, Any]:
+    """What the pictures of a control are made of; nothing for those of a generator."""
+    source = config.experiment.generate.source
+    if source == "model":
+        return {}
+    found: dict[str, Any] = {"source": source, "source_version": CONTROLS_VERSION, "split": _fold(config)}
+    if source == "copy-paste":
+        data = prepare_data(config)
+        found |= {"base": data["base"].content(), "supports": supports_content(read_supports(config))}
+    return found
+
+
+def versions() -> dict[str, int]:
+    """Give the version of every stage, by name."""
+    modules = {stage: importlib.import_module(module).VERSION for stage, module in _MODULES.items()}
+    return {**modules, "teacher": TEACHER_VERSION, "train": FINAL_VERSION, "scores": SCORES_VERSION}
 
 
 def teacher_step(config: Config, data: DataSets) -> Step:

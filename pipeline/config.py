@@ -44,6 +44,10 @@ class PromptSettings(Settings):
 class GenerateSettings(Settings):
     """Synthesis. Source: systems.md 4.2; steps and guidance of picto were measured, see docs/log.md."""
 
+    source: Literal["model", "copy-paste", "oracle"] = Field(
+        "model", description="what pictures come from; copy-paste: supports pasted onto base pictures; oracle, picto "
+        "alone: drawn scenes; these two are controls and bring their labels along"
+    )
     model: str = Field("picto", description="picto, or a diffusers text-to-image model by folder or hub name")
     steps: int = Field(20, ge=1, le=1000, description="denoising steps")
     guidance: float = Field(2.5, ge=0, le=30, description="classifier-free guidance (CFG) scale")
@@ -239,6 +243,9 @@ class Experiment(Settings):
     seed: int = Field(0, ge=0)
     base_pictures: int = Field(1000, ge=1, description="base training scenes of picto")
     validation_pictures: int = Field(300, ge=1, description="validation scenes of picto")
+    validation: Literal["validation", "tuning"] = Field(
+        "validation", description="scenes of picto that models are scored on; tuning: those that settings are chosen on"
+    )
     prompts: PromptSettings = PromptSettings()
     generate: GenerateSettings = GenerateSettings()
     annotate: AnnotateSettings = AnnotateSettings()
