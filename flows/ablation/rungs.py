@@ -54,7 +54,7 @@ CONTROLS = (
 RUNGS = {rung.name: rung for rung in (*LADDER, *CONTROLS)}
 
 SWEEPS = {
-    "bank-lambda": ("experiment.prompts.max_similarity", ("0.8", "0.85", "0.9", "0.95", "1")),
+    "bank-lambda": ("experiment.prompts.max_similarity", ("0.85", "0.9", "0.93", "0.97", "1")),
     "apf-lambda": ("experiment.filter.min_similarity", ("0", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7")),
     "apr-lambda": ("experiment.relabel.min_similarity", ("0", "0.2", "0.3", "0.4", "0.5", "0.6")),
     "beta": ("experiment.relabel.blend", ("0", "0.25", "0.5", "0.75", "1")),
