@@ -42,9 +42,13 @@ def test_sweeps_are_valid_and_hold_the_default():
 
 @pytest.mark.parametrize(
     ("names", "sweeps", "told"),
-    [(["abc"], [], "--rungs abc: expected ladder, all or some of none"),
-     ([], ["abc"], "--sweep abc: expected all, KEY="), ([], ["filter.min_simlarity=1"], "did you mean"), ([], ["relabel.blend=2"], "expected a number from 0 to 1")],
-)  # fmt: skip
+    [
+        (["abc"], [], "--rungs abc: expected ladder, all or some of none"),
+        ([], ["abc"], "--sweep abc: expected all, KEY="),
+        ([], ["filter.min_simlarity=1"], "did you mean"),
+        ([], ["relabel.blend=2"], "expected a number from 0 to 1"),
+    ],
+)
 def test_unknown_rungs_and_sweeps_are_told(names, sweeps, told):
     """One sentence that says what is there."""
     with pytest.raises(InputError, match=told):
