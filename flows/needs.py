@@ -12,7 +12,7 @@ from flows.steps import start_of
 from flows.weights import NO_TEXT, check_revision, gfss_text_of, kind_of_place, text_of
 from flows.wiring import backbone_path, load_backbone
 from pipeline.classes import DATASETS as LABEL_MAPS
-from pipeline.config import Config, ModelOptions
+from pipeline.config import Config, GenerateSettings, ModelOptions, RefineSettings
 from pipeline.datasets import is_own
 from pipeline.errors import InputError
 
@@ -63,27 +63,24 @@ def needs(name: str, part: str) -> str:
 
 
 def needs_generator(config: Config) -> str:
-    """Say the same of the generator, at its revision.
-
-    Raises:
-        InputError: its name stands for nothing, or a revision is set for what is no hub name.
-    """
-    generate = config.experiment.generate
-    said = needs(generate.model, "generator")
-    check_revision("experiment.generate", generate.model, generate.revision)
-    return f"{said}; revision {generate.revision}" if generate.revision else said
+    """Say the same of the generator, at its revision; errors as `_at_revision`."""
+    return _at_revision("generate", config.experiment.generate, "generator")
 
 
 def needs_sam(config: Config) -> str:
-    """Say the same of the SAM, at its revision.
+    """Say the same of the SAM, at its revision; errors as `_at_revision`."""
+    return _at_revision("refine", config.experiment.refine, "sam")
+
+
+def _at_revision(group: str, settings: GenerateSettings | RefineSettings, part: str) -> str:
+    """Say what a model's name stands for, and its revision.
 
     Raises:
-        InputError: its name stands for nothing, or a revision is set for what is no hub name.
+        InputError: the name stands for nothing, or a revision is set for what is no hub name.
     """
-    refine = config.experiment.refine
-    said = needs(refine.model, "sam")
-    check_revision("experiment.refine", refine.model, refine.revision)
-    return f"{said}; revision {refine.revision}" if refine.revision else said
+    said = needs(settings.model, part)
+    check_revision(f"experiment.{group}", settings.model, settings.revision)
+    return f"{said}; revision {settings.revision}" if settings.revision else said
 
 
 def words(config: Config) -> str:
