@@ -34,12 +34,12 @@ def draw_charts(folder: Path) -> list[Path]:
     if found.fss:
         for (dataset, shots), rows in pd.DataFrame(found.fss).groupby(["dataset", "shots"]):
             figure = bars(rows.rename(columns={"miou": "value"}), f"{dataset}, {shots}-shot episodes", "mIoU in %")
-            charts.append(_write(figure, folder / f"{dataset}-fss-{shots}shot.svg"))
+            charts.append(write_figure(figure, folder / f"{dataset}-fss-{shots}shot.svg"))
     if found.gfss:
         for (dataset, protocol, shots), rows in pd.DataFrame(found.gfss).groupby(["dataset", "protocol", "shots"]):
             title = f"{dataset}, {shots}-shot, {protocol}"
             figure = bars(rows.rename(columns={"novel": "value"}), title, "novel mIoU in %")
-            charts.append(_write(figure, folder / f"{dataset}-{protocol}-{shots}shot.svg"))
+            charts.append(write_figure(figure, folder / f"{dataset}-{protocol}-{shots}shot.svg"))
     return charts
 
 
@@ -87,7 +87,8 @@ def _colour(model: str) -> str:
     return WITH if with_ else WITHOUT if without else BAR
 
 
-def _write(figure: Figure, path: Path) -> Path:
+def write_figure(figure: Figure, path: Path) -> Path:
+    """Write a chart without a date, so that equal charts are equal files."""
     figure.savefig(path, metadata={"Date": None, "Creator": None}, facecolor="white")
     return path
 

@@ -16,6 +16,7 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 from rich.table import Table
 
+from flows.cli_ablate import ablate
 from flows.cli_audit import audit
 from flows.cli_look import diff, show, show_preview
 from flows.cli_models import compare, evaluate, predict, prepare, train
@@ -56,7 +57,7 @@ QUIET = {"TRANSFORMERS_VERBOSITY": "critical", "DIFFUSERS_VERBOSITY": "critical"
 """Environment in which libraries leave stderr to the progress and the one sentence of an error."""
 
 app = App(name="syn4seg", help=HELP, version_flags=["--version"])
-for _command in (show, diff, audit, train, prepare, evaluate, compare, predict):
+for _command in (show, diff, ablate, audit, train, prepare, evaluate, compare, predict):
     app.command(_command)
 
 

@@ -50,6 +50,11 @@ def count_of(config: Config, purpose: str) -> int:
     return {"base": experiment.base_pictures, "validation": experiment.validation_pictures}.get(purpose, SUPPORT_POOL)
 
 
+def scenes_of(config: Config, purpose: str) -> str:
+    """Give the seeds of picto, see `picto.seeds`, that a purpose's scenes are drawn from."""
+    return config.experiment.validation if purpose == "validation" else purpose
+
+
 def find_data(config: Config, purposes: Sequence[str] = PURPOSES) -> DataSets | None:
     """Give the pictures, or None where picto's have not been drawn or annotations not been indexed yet.
 
@@ -61,7 +66,7 @@ def find_data(config: Config, purposes: Sequence[str] = PURPOSES) -> DataSets | 
         InputError: a data set that cannot be drawn is missing.
     """
     if config.experiment.dataset == "picto":
-        folders = {p: picto_root(config) / f"{p}-{count_of(config, p)}" for p in PURPOSES}
+        folders = {p: picto_root(config) / f"{scenes_of(config, p)}-{count_of(config, p)}" for p in PURPOSES}
         if not all((folder / "record.json").exists() for folder in folders.values()):
             return None
         return {purpose: DataFolder(folder, "all", cache=_cache(config)) for purpose, folder in folders.items()}
@@ -325,7 +330,7 @@ def _draw(config: Config) -> None:
     for purpose in PURPOSES:
         with store.lock(f"data-{purpose}"):
             ensure_dataset(
-                picto_root(config), purpose, count_of(config, purpose),
+                picto_root(config), scenes_of(config, purpose), count_of(config, purpose),
                 lambda done, count, purpose=purpose: tell("data", purpose, done / count),  # type: ignore[misc]
             )  # fmt: skip
 

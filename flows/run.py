@@ -193,8 +193,14 @@ def check_inputs(config: Config) -> None:
         resolve(one.experiment.teacher.backbone, "backbone")
         wiring.teacher_options(one)
     if experiment.generate.enabled:
-        wiring.generator_place(config)
-        check_generator(config)
+        if experiment.generate.source == "oracle" and experiment.dataset != "picto":
+            raise InputError(
+                f"experiment.generate.source: oracle is for picto, whose scenes can be drawn; {experiment.dataset} has "
+                "copy-paste"
+            )
+        if experiment.generate.source == "model" or experiment.prompts.enabled:
+            wiring.generator_place(config)
+            check_generator(config)
         if experiment.refine.enabled:
             wiring.refiner_place(config)
     if config.execution.endpoint.url or config.execution.endpoint.key_variable:

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from flows import asking, steps, wiring
+from flows.controls import control_samples
 from flows.data import split_of, store_of, vocabulary_of
 from flows.progress import tell
 from flows.report.banks import DIVERSITY
@@ -56,10 +57,13 @@ def write_prompts(config: Config, name: str) -> StageRecord:
 
 
 def draw_images(config: Config, step: Step, orders: Sequence[Order]) -> StageRecord:
-    """Draw one shard of pictures."""
+    """Draw one shard of pictures; those of a control have labels."""
 
     def work(draft: Draft) -> None:
-        draft.write_samples(draw_samples(orders, wiring.generator_of(config)))
+        if config.experiment.generate.source == "model":
+            draft.write_samples(draw_samples(orders, wiring.generator_of(config)))
+        else:
+            draft.write_samples(control_samples(config, orders))
 
     return _compute(config, step, work)
 
@@ -70,7 +74,7 @@ def annotate_shard(config: Config, images: StageRecord, teacher: StageRecord) ->
 
     def work(draft: Draft) -> None:
         samples = store_of(config).samples(images)
-        if samples:
+        if config.experiment.generate.source == "model" and samples:
             pictures = [s.picture for s in samples]
             _, scores = look_twice(wiring.teacher_of(config, teacher), pictures, flip=settings.flip)
             samples = [annotate(s, p, split, settings) for s, p in zip(samples, scores, strict=True)]
@@ -89,7 +93,7 @@ def filter_and_relabel_shard(
     def filtering(draft: Draft) -> None:
         prototypes = wiring.prototypes_of(config, store.folder(teacher))
         samples = [
-            filter_regions(s, features.of[s.id], prototypes[s.name], split, experiment.filter)
+            filter_regions(s, features.of(s, experiment.filter.enabled), prototypes[s.name], split, experiment.filter)
             for s in store.samples(first)
         ]
         _write_labels(config, draft, samples, first)
@@ -99,7 +103,7 @@ def filter_and_relabel_shard(
     def relabelling(draft: Draft) -> None:
         prototypes = wiring.prototypes_of(config, store.folder(teacher))
         samples = [
-            relabel(s, features.of[s.id], prototypes[s.name], split, experiment.relabel)
+            relabel(s, features.of(s, experiment.relabel.enabled), prototypes[s.name], split, experiment.relabel)
             for s in store.samples(trusted)
         ]
         _write_labels(config, draft, samples, trusted)
@@ -135,14 +139,22 @@ def assemble_dataset(config: Config, sharp: Sequence[StageRecord]) -> StageRecor
 
 
 class _Features:
-    """The teacher's features of a shard, computed when they are first asked for."""
+    """The teacher's features of a shard, computed when they are first needed."""
 
     def __init__(self, config: Config, samples: StageRecord, teacher: StageRecord) -> None:
         self._arguments = (config, samples, teacher)
 
+    def of(self, sample: Sample, needed: bool) -> Floats:
+        """Give features of a sample, float32 (C, h, w); for a stage that is switched off a single cell of zeros."""
+        config, _, teacher = self._arguments
+        if needed:
+            return self._all[sample.id]
+        prototypes = wiring.prototypes_of(config, store_of(config).folder(teacher))
+        return np.zeros((len(prototypes[sample.name]), 1, 1), dtype=np.float32)
+
     @cached_property
-    def of(self) -> dict[str, Floats]:
-        """Sample id -> features, float32 (C, h, w)."""
+    def _all(self) -> dict[str, Floats]:
+        """Sample id -> features."""
         config, record, teacher = self._arguments
         samples = store_of(config).samples(record)
         features = wiring.seen_features(config, wiring.teacher_of(config, teacher), [s.picture for s in samples])

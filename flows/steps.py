@@ -10,6 +10,7 @@ from typing import Any
 
 from flows.data import (
     DataSets,
+    prepare_data,
     protocol_of,
     read_supports,
     scored_places,
@@ -55,6 +56,7 @@ TEACHER_VERSION = 4
 FINAL_VERSION = 3
 SCORES_VERSION = 1
 FSS_VERSION = 2
+CONTROLS_VERSION = 1
 PREPARE_VERSION = 1
 
 KIN = {"iir", "i2r"}
@@ -134,6 +136,8 @@ def images_steps(config: Config, bank: Finished, most: int | None = None) -> lis
 
 def images_step(config: Config) -> Step:
     """The recipe that all shards of pictures share, still without their orders; see `Step.on`."""
+    if source := _source(config):
+        return Step("images", "", {**_recipe("images", {}), "inputs": source})
     settings = _chosen(config.experiment.generate, without=(*IDENTITY, "images_per_prompt", "enabled"))
     recipe = _recipe("images", settings, weights=generator_id(config.experiment.generate))
     return Step("images", "", {**recipe, "inputs": {}})
@@ -158,6 +162,24 @@ def orders_hashes(config: Config, bank: Finished, most: int | None = None) -> li
 def orders_hash(part: Sequence[Order]) -> str:
     """Hash the orders of one shard."""
     return hash_json([[o.id, o.prompt, o.seed] for o in part])
+
+
+def _source(config: Config) -> dict[str, Any]:
+    """What the pictures of a control are made of; nothing for those of a generator."""
+    source = config.experiment.generate.source
+    if source == "model":
+        return {}
+    found: dict[str, Any] = {"source": source, "source_version": CONTROLS_VERSION, "split": _fold(config)}
+    if source == "copy-paste":
+        data = prepare_data(config)
+        found |= {"base": data["base"].content(), "supports": supports_content(read_supports(config))}
+    return found
+
+
+def versions() -> dict[str, int]:
+    """Give the version of every stage, by name."""
+    modules = {stage: importlib.import_module(module).VERSION for stage, module in _MODULES.items()}
+    return {**modules, "teacher": TEACHER_VERSION, "train": FINAL_VERSION, "scores": SCORES_VERSION}
 
 
 def teacher_step(config: Config, data: DataSets) -> Step:

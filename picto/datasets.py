@@ -43,7 +43,7 @@ def ensure_dataset(root: Path, purpose: str, count: int, progress: Progress | No
 
     Args:
         root: folder of picto's data, such as ``outputs/data/picto``.
-        purpose: base, support, validation, tuning or audit; its seeds are those of `picto.seeds`.
+        purpose: base, support, validation, tuning, audit or oracle; its seeds are those of `picto.seeds`.
         count: how many scenes.
         progress: called with the number drawn and ``count``.
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-_WIDTH = 10_000_000
+WIDTH = 10_000_000
+"""Seeds of a purpose."""
+
 _PURPOSES = (
     "generator", "backbone", "sam", "base", "support", "tuning", "validation", "classifier", "classifier-test",
-    "audit", "pretraining-test",
+    "audit", "pretraining-test", "oracle",
 )
 
-SEED_RANGES: dict[str, range] = {name: range(i * _WIDTH, (i + 1) * _WIDTH) for i, name in enumerate(_PURPOSES)}
+SEED_RANGES: dict[str, range] = {name: range(i * WIDTH, (i + 1) * WIDTH) for i, name in enumerate(_PURPOSES)}
 """Purpose -> its seeds. The ranges are disjoint."""
 
 

@@ -107,6 +107,10 @@ class GenerateSettings(Settings):
     What is not set is as the model's own pipeline has it; docs/generators.md tells what which family knows.
     """
 
+    source: Annotated[Literal["model", "copy-paste", "oracle"], LATER] = Field(
+        "model", description="what pictures come from; copy-paste: supports pasted onto base pictures; oracle, picto "
+        "alone: drawn scenes; these two are controls and bring their labels along"
+    )
     model: str = Field("picto", description="picto, or a diffusers text-to-image model by folder or hub name")
     revision: Annotated[str | None, LATER] = Field(None, description="commit, tag or branch on the hub; none: main")
     variant: Annotated[str | None, LATER] = Field(None, description="which files of several, such as fp16")
@@ -335,6 +339,9 @@ class Experiment(Settings):
     seed: int = Field(0, ge=0)
     base_pictures: int = Field(1000, ge=1, description="base training scenes of picto")
     validation_pictures: int = Field(300, ge=1, description="validation scenes of picto")
+    validation: Literal["validation", "tuning"] = Field(
+        "validation", description="scenes of picto that models are scored on; tuning: those that settings are chosen on"
+    )
     prompts: PromptSettings = PromptSettings()
     generate: GenerateSettings = GenerateSettings()
     annotate: AnnotateSettings = AnnotateSettings()

@@ -13,7 +13,7 @@ from flows import wiring
 from flows.audit.chain import STAGES
 from flows.audit.grid import KEYS, Grid, Setting
 from flows.audit.guides import train_guide
-from flows.audit.items import choose_items
+from flows.audit.items import Items, choose_items
 from flows.audit.page import write_page
 from flows.audit.scores import mean_measures, rows_of
 from flows.audit.shards import Shard, judged_shard
@@ -53,22 +53,38 @@ def audit(config: Config, name: str, per_class: int, grid: Grid | None = None) -
     Raises:
         InputError: there are no labelled pictures of novel classes, too few for a sweep, or a model is missing.
     """
+    _check(config)
+    items = choose_items(config, per_class)
+    if grid is not None:
+        places = [(class_, items.picture(place)) for class_, found in items.places.items() for place in found]
+        halves([class_ for class_, _ in places], [picture for _, picture in places])
+    shards = _judged(config, items, grid)
+    told, best = sum_up(config, shards, items.reported, grid)
+    return Audit(told, write_page(config, name, told, shards, best))
+
+
+def judged_rows(config: Config, per_class: int) -> list[dict[str, Any]]:
+    """Judge every labelling stage and give `scores.rows_of` alone, without a page; arguments and errors as `audit`."""
+    _check(config)
+    shards = _judged(config, choose_items(config, per_class), None)
+    return rows_of(STAGES, {class_: shard.counts for class_, shard in shards.items()})
+
+
+def _check(config: Config) -> None:
     check_device(config.execution.device)
     check_own(config)
     check_writable(config)
     if config.experiment.refine.enabled:
         wiring.refiner_place(config)
-    items = choose_items(config, per_class)
-    if grid is not None:
-        places = [(class_, items.picture(place)) for class_, found in items.places.items() for place in found]
-        halves([class_ for class_, _ in places], [picture for _, picture in places])
+
+
+def _judged(config: Config, items: Items, grid: Grid | None) -> dict[str, Shard]:
     teacher = train_guide(config)
     shards = {}
     for class_ in items.places:
         shards[class_] = judged_shard(config, teacher, items, class_, grid)
         tell("audit", class_, 1.0)
-    told, best = sum_up(config, shards, items.reported, grid)
-    return Audit(told, write_page(config, name, told, shards, best))
+    return shards
 
 
 def sum_up(

@@ -1,0 +1,164 @@
+"""One cell: a rung on one fold and seed with K shots, from config to scores; a line each in ``ablation-cells.jsonl``.
+
+The line says what it was computed from, so that a further run, on this or another machine, computes only what is new.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from flows import steps
+from flows.ablation.rungs import Rung
+from flows.data import store_of
+from flows.results import slug
+from flows.run import compute
+from flows.runs import SCORES
+from flows.server import Server, set_prefect_env
+from flows.settings import load_config
+from pipeline.config import Config
+from pipeline.errors import InputError
+from pipeline.hashing import hash_json
+from pipeline.store import StageRecord
+
+FILE = "ablation-cells.jsonl"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A rung with its place and its config."""
+
+    rung: Rung
+    config: Config
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What names it: rung, data set, shots, fold and seed."""
+        experiment = self.config.experiment
+        return {
+            "rung": self.rung.name, "dataset": slug(Path(experiment.dataset).stem), "shots": experiment.shots,
+            "fold": experiment.fold, "seed": experiment.seed,
+        }  # fmt: skip
+
+    @property
+    def identity(self) -> str:
+        """Hash of everything that its scores are computed from, but for the code between two versions."""
+        return hash_json([self.config.experiment.model_dump(mode="json"), steps.versions()])
+
+
+def list_cells(
+    source: str | None, overrides: Sequence[str], rungs: Sequence[Rung], folds: Sequence[int], seeds: Sequence[int],
+    shots: Sequence[int],
+) -> list[Cell]:  # fmt: skip
+    """Give all cells, those that share most work beside each other.
+
+    Raises:
+        InputError: a config is not valid.
+    """
+    return [
+        Cell(rung, load_config(source, [
+            *overrides, f"experiment.shots={k}", *rung.changes, f"experiment.fold={fold}", f"experiment.seed={seed}"
+        ]))
+        for k in shots for fold in folds for seed in seeds for rung in rungs
+    ]  # fmt: skip
+
+
+def compute_cells(cells: Sequence[Cell], to: Path, labels: int, console: Console) -> list[dict[str, Any]]:
+    """Train and score all cells that the folder's file does not hold yet; give the rows of all of them.
+
+    Args:
+        cells: what to compute.
+        to: folder of the file; every finished cell is a line of it at once.
+        labels: labelled pictures a class on which the labels of a rung are judged; 0: none.
+        console: shows the progress.
+
+    Raises:
+        InputError: something that the user can mend.
+    """
+    known = {(_place(row), row["identity"]): row for row in read_cells(to)}
+    server: Server | None = None
+    rows = []
+    for number, cell in enumerate(cells):
+        row = known.get((_place(cell.key), cell.identity))
+        if row is None:
+            told = ", ".join(f"{name} {value}" for name, value in cell.key.items() if name != "dataset")
+            console.print(f"{number + 1} of {len(cells)}: {told}")
+            server = server or _server(cell.config)
+            row = {**cell.key, **_computed(cell, labels, server, console), "identity": cell.identity}
+            _write_cell(to, row)
+            console.print(f"   novel {100 * row['novel_miou']:.1f}, harmonic {100 * row['harmonic_miou']:.1f}")
+        rows.append(row)
+    return rows
+
+
+def read_cells(folder: Path) -> list[dict[str, Any]]:
+    """Read the rows of a folder; none where it has no file.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    file = folder / FILE
+    if not file.exists():
+        return []
+    try:
+        return [json.loads(line) for line in file.read_text().splitlines()]
+    except ValueError as error:
+        raise InputError(f"{file} is damaged ({error}): delete the line, its cell is computed again") from error
+
+
+def _write_cell(folder: Path, row: dict[str, Any]) -> None:
+    """Put a row into the file, in the place of one of the same name; the file is whole at any time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [*(old for old in read_cells(folder) if _place(old) != _place(row)), row]
+    rows.sort(key=lambda one: (one["dataset"], one["shots"], one["rung"], one["fold"], one["seed"]))
+    partial = folder / f"{FILE}.new"
+    partial.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    partial.rename(folder / FILE)
+
+
+def _place(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("rung", "dataset", "shots", "fold", "seed"))
+
+
+def _server(config: Config) -> Server:
+    output = config.execution.folder
+    set_prefect_env(output)
+    return Server(output)
+
+
+def _computed(cell: Cell, labels: int, server: Server, console: Console) -> dict[str, Any]:
+    records = compute(cell.config, "scores", console, "ablate", server=server).records
+    part = cell.rung.part
+    record = next((r for r in records if r.stage == "scores" and r.shard == part), None)
+    if record is None:
+        raise InputError(f"{cell.config.experiment.dataset} has no validation pictures, so there is nothing to compare")
+    scores = json.loads((store_of(cell.config).folder(record) / "scores.json").read_text())
+    row = {name: scores[name] for name in SCORES}
+    row["pictures"] = sum(r.counts["pictures"] for r in records if r.stage == "dataset") if part == "after" else 0
+    row["seconds"] = round(sum(r.seconds for r in _used(records, part)), 1)
+    if labels and cell.rung.stage:
+        row["labels"] = _label_quality(cell.config, labels, cell.rung.stage)
+    return row
+
+
+def _used(records: Sequence[StageRecord], part: str) -> Iterator[StageRecord]:
+    """Give the records that a final model needed."""
+    for record in records:
+        trained = record.stage == "train" and record.shard == part
+        synthesis = part == "after" and record.stage not in ("train", "scores")
+        if trained or synthesis or record.stage in ("teacher", "start"):
+            yield record
+
+
+def _label_quality(config: Config, per_class: int, stage: str) -> dict[str, float | None]:
+    """Give precision, recall and IoU of a stage's labels on labelled pictures, means over classes."""
+    from flows.audit.run import judged_rows
+
+    rows = judged_rows(config, per_class)
+    row = next(row for row in rows if row["class"] == "mean" and row["stage"] == stage)
+    return {name: row[name] for name in ("precision", "recall", "iou", "boundary_iou")}

@@ -1,0 +1,151 @@
+"""Means over cells with 95 % intervals, those of differences paired over fold and seed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from flows.ablation.cells import read_cells
+from flows.ablation.rungs import RUNGS, SWEEPS
+
+FILE = "ablation.json"
+FIGURES = ("base_miou", "novel_miou", "harmonic_miou")
+_LABELS = ("precision", "recall", "iou")
+
+
+def interval(values: Sequence[float]) -> dict[str, float]:
+    """Give the mean of n values and its 95 % interval by Student's t, clipped to nothing; all three equal for n = 1."""
+    x = np.asarray(values, dtype=np.float64)
+    mean = float(x.mean())
+    reach = float(stats.t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x))) if len(x) > 1 else 0.0
+    return {"mean": mean, "low": mean - reach, "high": mean + reach}
+
+
+def summarise(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Sum cells up, one row a rung and number of shots, rungs in the order of the table.
+
+    Args:
+        rows: as `cells.read_cells` gives them, of one data set.
+
+    Returns:
+        rung, shots, folds, seeds; base_miou, novel_miou and harmonic_miou as {"mean", "low", "high"} in 0..1;
+        ``difference``: the same of the paired differences from the rung below, on the folds and seeds that both have,
+        with its name; ``labels`` of the rung on labelled pictures, pictures and seconds, means.
+    """
+    table = pd.DataFrame(rows)
+    found = []
+    order = {name: place for place, name in enumerate([*RUNGS, *_sweep_names(table)])}
+    groups: list[Any] = sorted(
+        table.groupby(["shots", "rung"]), key=lambda one: (one[0][0], order[str(one[0][1])])
+    )
+    for (shots, rung), cells in groups:
+        row: dict[str, Any] = {
+            "rung": rung, "shots": int(shots), "folds": sorted({int(f) for f in cells["fold"]}),
+            "seeds": sorted({int(s) for s in cells["seed"]}),
+            **{figure: interval(list(cells[figure])) for figure in FIGURES},
+            "pictures": float(cells["pictures"].mean()), "seconds": float(cells["seconds"].mean()),
+        }  # fmt: skip
+        if paired := _paired(table[table["shots"] == shots], str(rung)):
+            row["difference"] = paired
+        if "labels" in cells and cells["labels"].notna().all():
+            row["labels"] = {name: float(np.mean([one[name] for one in cells["labels"]])) for name in _LABELS}
+        found.append(row)
+    return found
+
+
+def write_summary(folder: Path, dataset: str) -> list[dict[str, Any]]:
+    """Write ``ablation.json`` of a data set's cells, and give its rows."""
+    rows = summarise([row for row in read_cells(folder) if row["dataset"] == dataset])
+    (folder / FILE).write_text(json.dumps(rows, indent=1) + "\n")
+    return rows
+
+
+def table_of(rows: Sequence[Mapping[str, Any]], dataset: str) -> str:
+    """Give the Markdown tables of a summary: the ladder, a number of shots each, then the sweeps."""
+    parts = []
+    for shots in sorted({row["shots"] for row in rows}):
+        ladder = [row for row in rows if row["shots"] == shots and row["rung"] in RUNGS]
+        if ladder:
+            parts.append(_ladder_table(ladder, dataset, shots))
+    for name in SWEEPS:
+        if swept := [row for row in rows if str(row["rung"]).startswith(f"{name}=")]:
+            parts.append(_sweep_table(swept, dataset, name))
+    return "\n".join(parts)
+
+
+def _ladder_table(rows: Sequence[Mapping[str, Any]], dataset: str, shots: int) -> str:
+    cells = sum(len(rows[0][part]) > 1 for part in ("folds", "seeds"))
+    note = "± half of the 95 % interval over folds and seeds; differences are paired" if cells else "one cell each"
+    lines = [
+        f"## {dataset}, the ladder, {shots}-shot ({note})\n",
+        _line("rung", "folds x seeds", "base", "novel", "harmonic", "novel against the rung below", "label IoU",
+              "precision", "recall", "pictures", "minutes"),
+        _line(*["---"] * 11),
+    ]  # fmt: skip
+    for row in rows:
+        labels = row.get("labels", {})
+        lines.append(_line(
+            row["rung"], f"{len(row['folds'])} x {len(row['seeds'])}", *(_cell(row[f]) for f in FIGURES),
+            _difference(row.get("difference")), *(_percent(labels.get(n)) for n in ("iou", "precision", "recall")),
+            f"{row['pictures']:.0f}", f"{row['seconds'] / 60:.1f}",
+        ))  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _sweep_table(rows: Sequence[Mapping[str, Any]], dataset: str, name: str) -> str:
+    lines = [
+        f"## {dataset}, sweep of {SWEEPS[name][0].removeprefix('experiment.')}\n",
+        _line("value", "base", "novel", "harmonic", "label IoU", "pictures"), _line(*["---"] * 6),
+    ]  # fmt: skip
+    for row in rows:
+        value = str(row["rung"]).partition("=")[2]
+        lines.append(_line(
+            value, *(f"{100 * row[f]['mean']:.1f}" for f in FIGURES), _percent(row.get("labels", {}).get("iou")),
+            f"{row['pictures']:.0f}",
+        ))  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _paired(table: pd.DataFrame, rung: str) -> dict[str, Any] | None:
+    below = RUNGS[rung].below if rung in RUNGS else ""
+    places = table.set_index(["rung", "fold", "seed"])
+    if not below or below not in set(table["rung"]):
+        return None
+    one, other = places.loc[rung], places.loc[below]
+    shared = one.index.intersection(other.index)
+    if not len(shared):
+        return None
+    told = {f: interval(list(one.loc[shared, f] - other.loc[shared, f])) for f in FIGURES}
+    return {"from": below, "cells": len(shared), **told}
+
+
+def _sweep_names(table: pd.DataFrame) -> list[str]:
+    known = [f"{name}={value}" for name, (_, values) in SWEEPS.items() for value in values]
+    return [*known, *sorted(set(table["rung"]) - set(known) - set(RUNGS))]
+
+
+def _cell(figure: Mapping[str, float]) -> str:
+    reach = figure["high"] - figure["mean"]
+    return f"{100 * figure['mean']:.1f}" + (f" ± {100 * reach:.1f}" if reach else "")
+
+
+def _difference(found: Mapping[str, Any] | None) -> str:
+    if not found:
+        return ""
+    one = found["novel_miou"]
+    spread = f" ({100 * one['low']:+.1f} to {100 * one['high']:+.1f})" if found["cells"] > 1 else ""
+    return f"{100 * one['mean']:+.1f}{spread}"
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f}"
+
+
+def _line(*cells: object) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"

@@ -1,0 +1,149 @@
+"""The ladder: its rungs, its cells, the intervals, and a tiny one from config to charts."""
+
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+from scipy import stats
+
+from flows.ablation.cells import FILE, compute_cells, list_cells, read_cells
+from flows.ablation.charts import draw_ablation
+from flows.ablation.rungs import LADDER, RUNGS, SWEEPS, chosen_rungs
+from flows.ablation.summary import interval, summarise, table_of
+from flows.data import find_data, labelled, split_of, store_of
+from flows.run import compute
+from flows.settings import load_config
+from pipeline.errors import InputError
+
+
+def row(rung, fold, seed, novel, **more):
+    """A cell with a harmonic and a base score that follow from the novel one."""
+    figures = {"base_miou": 0.6, "novel_miou": novel, "mean_miou": 0.5, "harmonic_miou": novel + 0.1}
+    return {"rung": rung, "dataset": "picto", "shots": 1, "fold": fold, "seed": seed, **figures, "pictures": 10,
+            "seconds": 60.0, **more}  # fmt: skip
+
+
+def test_every_rung_of_the_ladder_switches_one_thing_on():
+    """From one rung to the next exactly one switch goes from off to on."""
+    configs = [load_config("picto", rung.changes).experiment for rung in LADDER]
+    on = [[c.prompts.enabled, c.filter.enabled, c.relabel.enabled, c.refine.enabled] for c in configs]
+    assert [sum(one) for one in on] == [0, 0, 1, 2, 3, 4]
+    assert configs[-1] == load_config("picto").experiment
+    assert [rung.below for rung in LADDER] == ["", *(rung.name for rung in LADDER[:-1])]
+
+
+def test_sweeps_are_valid_and_hold_the_default():
+    """Every value passes the config's checks, and picto's own value is among them."""
+    for name, (key, values) in SWEEPS.items():
+        found = [load_config("picto", [f"{key}={value}"]) for value in values]
+        assert load_config("picto") in found, name
+
+
+@pytest.mark.parametrize(
+    ("names", "sweeps", "told"),
+    [
+        (["abc"], [], "--rungs abc: expected ladder, all or some of none"),
+        ([], ["abc"], "--sweep abc: expected all, KEY="),
+        ([], ["filter.min_simlarity=1"], "did you mean"),
+        ([], ["relabel.blend=2"], "expected a number from 0 to 1"),
+    ],
+)
+def test_unknown_rungs_and_sweeps_are_told(names, sweeps, told):
+    """One sentence that says what is there."""
+    with pytest.raises(InputError, match=told):
+        chosen_rungs(names, sweeps)
+
+
+def test_interval_is_students():
+    """As scipy has it; a single value is its own interval."""
+    values = [0.3, 0.4, 0.35, 0.5]
+    found = interval(values)
+    low, high = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
+    assert (found["low"], found["high"]) == pytest.approx((low, high))
+    assert interval([0.2]) == {"mean": 0.2, "low": 0.2, "high": 0.2}
+
+
+def test_differences_are_paired_over_what_both_rungs_have():
+    """A gain that is the same everywhere has a narrow interval, however far the folds are apart."""
+    base = {(0, 0): 0.2, (0, 1): 0.3, (1, 0): 0.6, (1, 1): 0.5}
+    rows = [row("none", *place, novel) for place, novel in base.items()]
+    rows += [row("class-name", *place, novel + 0.1) for place, novel in base.items() if place != (1, 1)]
+    first, second = summarise(rows)
+    assert first["rung"] == "none"
+    assert (first["folds"], first["seeds"]) == ([0, 1], [0, 1])
+    assert "difference" not in first
+    assert second["difference"]["cells"] == 3
+    assert second["difference"]["novel_miou"]["low"] == pytest.approx(0.1)
+    assert second["novel_miou"]["high"] - second["novel_miou"]["low"] > 0.5
+    text = table_of([first, second], "picto")
+    assert "| none | 2 x 2 | 60.0 | 40.0 ±" in text
+    assert "+10.0 (+10.0 to +10.0)" in text
+
+
+def test_charts_are_the_same_bytes_for_the_same_rows(tmp_path):
+    """A chart of the ladder and one of a sweep, twice."""
+    rows = summarise([row(r.name, 0, s, 0.3 + 0.01 * s) for r in RUNGS.values() for s in range(3)]
+                     + [row(f"beta={b}", 0, 0, b / 2) for b in (0, 0.5, 1)])  # fmt: skip
+    first = {path.name: path.read_bytes() for path in draw_ablation(tmp_path, rows, "picto")}
+    assert set(first) == {"picto-ladder-1shot.svg", "picto-sweep-beta.svg"}
+    assert first == {path.name: path.read_bytes() for path in draw_ablation(tmp_path, rows, "picto")}
+
+
+@pytest.mark.parametrize("source", ["copy-paste", "oracle"])
+def test_controls_bring_exact_labels_to_the_dataset(finished, overrides, source, put_seeing_teacher):
+    """As many pictures as a generator would have drawn, every one with its class, no pixel ignored or changed."""
+    switches = RUNGS[source].changes
+    config = load_config(None, [*overrides, *switches])
+    records = compute(config, "dataset", Console(quiet=True), "controls").records
+    by_stage = {r.stage: r for r in records}
+    assert by_stage["dataset"].counts["pictures"] == 10
+    images = [r for r in records if r.stage == "images"]
+    sharp = {s.id: s for r in records if r.stage == "refine" for s in store_of(config).samples(r)}
+    for record in images:
+        for sample in store_of(config).samples(record):
+            assert (sample.labels == sharp[sample.id].labels).all()
+            assert split_of(config).id_of(sample.name) in sample.labels
+    if source == "copy-paste":
+        base = labelled(config, find_data(config)["base"], hide_novel=True)
+        pictures = [base[i][0] for i in range(len(base))]
+        sample = next(iter(sharp.values()))
+        beside = sample.labels == 0
+        assert any((picture[beside] == sample.picture[beside]).all() for picture in pictures)
+
+
+def test_oracle_is_for_picto_alone():
+    """Other worlds cannot be drawn: one sentence."""
+    from flows.run import check_inputs
+
+    with pytest.raises(InputError, match="oracle is for picto"):
+        check_inputs(load_config("picto", ["experiment.generate.source=oracle", "experiment.dataset=pascal"]))
+
+
+def test_ablate_goes_on_where_it_was(call, finished, overrides, tmp_path):
+    """Cells are lines of a file; what is there is not computed again, not even without a store."""
+    given = [argument for pair in overrides for argument in ("--set", pair) if not pair.startswith("execution.output")]
+    output = next(pair.partition("=")[2] for pair in overrides if pair.startswith("execution.output"))
+    command = ["ablate", *given, "--rungs", "none", "sabr", "--labels", "1", "--to", tmp_path]
+    code, out, err = call(*command, "--output", output)
+    assert code == 0, err
+    assert "| sabr | 1 x 1 |" in out
+    rows = json.loads((tmp_path / "ablation.json").read_text())
+    scores = json.loads((finished[1] / "scores.json").read_text())
+    assert [r["rung"] for r in rows] == ["none", "sabr"]
+    assert rows[0]["novel_miou"]["mean"] == scores["before"]["novel_miou"]
+    assert rows[1]["novel_miou"]["mean"] == scores["after"]["novel_miou"]
+    assert set(rows[1]["labels"]) == {"precision", "recall", "iou"}
+    code, again, err = call(*command, "--output", tmp_path / "empty")
+    assert (code, again) == (0, out), err
+    assert not (tmp_path / "empty").exists()
+    changed = [*overrides, "experiment.train.final_steps=3"]
+    (cell,) = list_cells(None, changed, chosen_rungs(["none"], []), [0], [0], [1])
+    assert cell.identity not in {r["identity"] for r in read_cells(tmp_path)}
+
+
+def test_a_damaged_file_of_cells_is_told(tmp_path):
+    """One sentence with the file and what to do."""
+    (tmp_path / FILE).write_text("{\n")
+    with pytest.raises(InputError, match=r"ablation-cells\.jsonl is damaged"):
+        compute_cells([], tmp_path, 0, Console(quiet=True))
