@@ -24,10 +24,12 @@ from flows.data import (
     validation_of,
 )
 from flows.progress import tell, tell_losses
+from pipeline.confidence import loss_weights
 from pipeline.config import Config
 from pipeline.datasets import DataFolder
-from pipeline.hashing import hash_files
+from pipeline.hashing import hash_arrays, hash_files, hash_json
 from pipeline.store import Draft, StageRecord
+from pipeline.types import Floats
 
 if TYPE_CHECKING:
     from fss_models.data import Labelled
@@ -87,8 +89,11 @@ def train_final_stage(
     folder = dataset
     if isinstance(dataset, StageRecord):
         folder = DataFolder(store_of(config).folder(dataset), "train") if dataset.counts["pictures"] else None
-    step = steps.train_step(config, data, start, dataset.content() if isinstance(dataset, DataFolder) else dataset)
-    experiment = config.experiment
+    experiment, power, confidence = config.experiment, config.experiment.train.synthetic_confidence, None
+    if power and isinstance(folder, DataFolder):
+        confidence = loss_weights(folder.root, [str(id_) for id_ in folder.pictures.ids], power)
+    made = _content(dataset, confidence) if isinstance(dataset, DataFolder) else dataset
+    step = steps.train_step(config, data, start, made)
 
     def work(draft: Draft) -> None:
         from fss_models.train import train_final
@@ -97,11 +102,16 @@ def train_final_stage(
             _model(config, start), base_pictures(config, data), read_supports(config),
             labelled(config, folder) if isinstance(folder, DataFolder) else None, experiment.train,
             seed=experiment.seed, place=place_of(config, draft, step), side=side_of(config),
-            options=experiment.model.options,
+            options=experiment.model.options, confidence=confidence,
         )  # fmt: skip
         keep_model(model, draft)
 
     return computed(config, step, work)
+
+
+def _content(folder: DataFolder, confidence: Floats | None) -> str:
+    """Hash the pictures of elsewhere, and where it counts how they weigh."""
+    return folder.content() if confidence is None else hash_json([folder.content(), hash_arrays(confidence)])
 
 
 def score_stage(config: Config, data: DataSets, model: StageRecord, name: str) -> StageRecord:

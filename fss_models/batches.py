@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fss_models.augment import augment
@@ -26,14 +27,14 @@ class Batch:
     Attributes:
         pictures: float (2E, 3, H, W) in 0..1.
         labels: uint8 (2E, H, W), split ids and 255.
-        synthetic: bool (2E,).
+        weights: loss weights, float (2E,).
         hidden: bool (2E,), whether background may be an unlabelled novel thing.
         episodes: the label of each episode, int (E,).
     """
 
     pictures: Tensor
     labels: Tensor
-    synthetic: Tensor
+    weights: Tensor
     hidden: Tensor
     episodes: Tensor
 
@@ -96,8 +97,8 @@ class TeacherBatches:
         rng = numpy_rng(self.draws.seed, "vary", step)
         places = [(e.query, e.label) for e in drawn] + [(e.supports[0], e.label) for e in drawn]
         items = [self.draws.vary(self.base[p], label, rng) for p, label in places]
-        none = torch.zeros(len(items), dtype=torch.bool)
-        return Batch(*_stacked(items), none, none, torch.tensor([e.label for e in drawn]))
+        alike, none = torch.ones(len(items)), torch.zeros(len(items), dtype=torch.bool)
+        return Batch(*_stacked(items), alike, none, torch.tensor([e.label for e in drawn]))
 
 
 class FinalBatches:
@@ -111,13 +112,14 @@ class FinalBatches:
         size: pictures a step, 2 E.
         draws: see `Draws`.
         share: chance that a novel picture is synthetic, where there are any of its class.
+        weights: loss weights of the synthetic pictures, float32 (N,); None: 1 each, as all others have.
     """
 
     def __init__(
         self, base: Labelled, supports: Labelled, synthetic: Labelled | None, classes: int, size: int, draws: Draws,
-        share: float = 0.0,
-    ) -> None:
-        self.base, self.supports, self.synthetic = base, supports, synthetic
+        share: float = 0.0, weights: NDArray[np.float32] | None = None,
+    ) -> None:  # fmt: skip
+        self.base, self.supports, self.synthetic, self.weights = base, supports, synthetic, weights
         self.draws, self.share, self.episodes = draws, share, max(size // 2, 2)
         self.sampler = draws.sampler(base, classes)
         self.novel = np.arange(1 + classes, supports.counts.shape[1])
@@ -131,7 +133,7 @@ class FinalBatches:
             episode = self.sampler.draw(step * about_base + i)
             labels.append(episode.label)
             for side, place in ((queries, episode.query), (supports, episode.supports[0])):
-                side.append((*self.draws.vary(self.base[place], episode.label, rng), False, True))
+                side.append((*self.draws.vary(self.base[place], episode.label, rng), 1.0, True))
         for _ in range(self.episodes - about_base):
             label = int(rng.choice(self.novel))
             labels.append(label)
@@ -141,17 +143,18 @@ class FinalBatches:
         flags = [torch.tensor([item[i] for item in items]) for i in (2, 3)]
         return Batch(*_stacked([item[:2] for item in items]), *flags, torch.tensor(labels))
 
-    def _novel(self, label: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, bool, bool]:
-        """Draw a picture of a novel class: picture, labels, synthetic, hidden."""
+    def _novel(self, label: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, float, bool]:
+        """Draw a picture of a novel class: picture, labels, loss weight, hidden."""
         source, synthetic = self.supports, False
         if self.synthetic is not None and rng.random() < self.share and self.synthetic.counts[:, label].any():
             source, synthetic = self.synthetic, True
         place = int(rng.choice(np.flatnonzero(source.counts[:, label])))
         item = self._showing(source[place], label, rng)
+        weight = float(self.weights[place]) if synthetic and self.weights is not None else 1.0
         if rng.random() < LAID_OVER:
             below = self.draws.vary(self.base[int(rng.integers(len(self.base)))], IGNORE, rng)
-            return (*lay_over(below, item, label), synthetic, True)
-        return (*item, synthetic, not synthetic)
+            return (*lay_over(below, item, label), weight, True)
+        return (*item, weight, not synthetic)
 
     def _showing(
         self, item: tuple[np.ndarray, np.ndarray], label: int, rng: np.random.Generator

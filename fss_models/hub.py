@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fss_models.backbones import Backbone
 from fss_models.networks import read_network
-from pipeline.errors import InputError, cause_of
+from pipeline.errors import InputError, cause_of, not_fetched
 
 WEIGHTS, CONFIG, CARD, BACKBONE = "model.safetensors", "config.json", "README.md", "backbone"
 C = TypeVar("C", bound=BaseModel)
@@ -180,11 +180,7 @@ def fetch(name: str, revision: str | None = None, files: Sequence[str] | None = 
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(files) if files else None))
     except Exception as error:  # the hub's client raises many classes
-        at = f" at revision {revision}" if revision else ""
-        raise InputError(
-            f"{name} is neither a folder nor could it be fetched from the hub{at} ({type(error).__name__}): "
-            "download it and give its folder"
-        ) from error
+        raise not_fetched(name, revision, error) from error
 
 
 def _settings(path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -38,23 +39,21 @@ class Step(nn.Module):
     Args:
         model: the network to train.
         phase: teacher, adapt or final; in the latter two novel classes are trained too.
-        synthetic_weight: loss weight of synthetic pictures (w_syn).
     """
 
-    def __init__(self, model: GfssModel, phase: str, *, synthetic_weight: float = 1.0) -> None:
+    def __init__(self, model: GfssModel, phase: str) -> None:
         super().__init__()
-        self.model, self.phase, self.synthetic_weight = model, phase, synthetic_weight
+        self.model, self.phase = model, phase
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Give the losses, with or without the few-shot part's; "loss" is what to minimise."""
         model = self.model
         levels = model.few_shot.see(batch.pictures)
-        weight = torch.where(batch.synthetic, self.synthetic_weight, 1.0)
         # 1. Base learner: cross-entropy on all pictures.
         logits = resize(model.base_learner(levels)[1], batch.labels.shape[-2:])
         labels = self._without_hidden_novel(logits, batch)
         ce = F.cross_entropy(logits, labels.long(), ignore_index=IGNORE, reduction="none")
-        base = _weighted(ce, labels != IGNORE, weight)
+        base = _weighted(ce, labels != IGNORE, batch.weights)
         if step % FEW_SHOT_EVERY[self.phase]:
             return {"loss": base, "base": base}
         # 2. Few-shot part: each query with its own support, and its neighbour's, whose class it mostly does not show.
@@ -63,7 +62,8 @@ class Step(nn.Module):
         query, support = torch.cat([order, order]), torch.cat([order, order.roll(1)])
         told = model.few_shot.seen_losses(SeenBatch(
             levels.take(query), binary(labels[query], batch.episodes[support]), levels.take(order + e),
-            binary(batch.labels[e:], batch.episodes)[:, None], batch.episodes, support, weight[query], weight[e:],
+            binary(batch.labels[e:], batch.episodes)[:, None], batch.episodes, support, batch.weights[query],
+            batch.weights[e:],
         ))  # fmt: skip
         parts = {name: told[name] for name in told if name not in ("loss", "final")}
         return {"loss": base + told["loss"], "base": base, "decoder": told.get("final", told["loss"]), **parts}
@@ -143,6 +143,7 @@ def train_final(
     place: Place | None = None,
     side: int = 0,
     options: FinalOptions | None = None,
+    confidence: NDArray[np.float32] | None = None,
 ) -> GfssModel:
     """Train on from a teacher, on base pictures and supports, with or without synthetic pictures.
 
@@ -156,6 +157,7 @@ def train_final(
         place: see `Place`.
         side: as of the teacher.
         options: in which the network differs from the teacher's.
+        confidence: how the synthetic pictures weigh among themselves, float32 (N,) of mean 1; None: all alike.
     """
     place = place or Place()
     changes = options.model_dump(include=set(OPTIONS), exclude_none=True) if options else {}
@@ -163,12 +165,15 @@ def train_final(
     model.load_state_dict(teacher.state_dict())
     model.set_supports(supports, side)
     labelled = label_supports(teacher, supports)
+    weights = None
+    if synthetic is not None:
+        alike = np.ones(len(synthetic), np.float32) if confidence is None else confidence
+        weights = np.float32(settings.synthetic_weight) * alike
     batches = FinalBatches(
         base, labelled, synthetic, teacher.config.base, settings.batch, _draws(base, settings, side, seed),
-        settings.synthetic_share,
-    )
-    step = Step(model, "final", synthetic_weight=settings.synthetic_weight)
-    _run(step, batches, settings.final_steps, settings.lr * LATE_RATE, settings, seed, place)
+        settings.synthetic_share, weights,
+    )  # fmt: skip
+    _run(Step(model, "final"), batches, settings.final_steps, settings.lr * LATE_RATE, settings, seed, place)
     if synthetic is not None:
         fit_on_batches(model, batches, first=settings.final_steps)
     return model.eval()

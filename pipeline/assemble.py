@@ -5,6 +5,7 @@
 - ``SegmentationClassAug/<id>.png``: the same ids, single-channel
 - ``ImageSets/Segmentation/train.txt`` and ``trainval.txt``: one id a line
 - ``ImageSets/Segmentation/gfss_train.txt``: "JPEGImages/<id>.jpg SegmentationClassAug/<id>.png" a line
+- ``confidence.csv``: how far the labels of every picture are to be trusted, see `pipeline.confidence`
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.classes import IGNORE, ClassSplit
+from pipeline.confidence import confidence_of, write_confidence
 from pipeline.errors import InputError
 from pipeline.generate import TWIN
 from pipeline.hashing import hash_arrays, hash_json
 from pipeline.images import write_labels, write_picture
 from pipeline.types import LabelMap, Sample
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ def write_voc(samples: Iterable[Sample], folder: Path, split: ClassSplit) -> Ass
 
     Of pictures that are the same pixel by pixel, in whatever shards, the first is written.
 
-    The content hash covers ids, classes, prompts, seeds, pictures before JPEG, and labels; not dates or places.
+    The content hash covers ids, classes, prompts, seeds, pictures before JPEG, labels and confidence; not dates or
+    places.
 
     Args:
         samples: in any order; ids must differ.
@@ -67,7 +70,7 @@ def write_voc(samples: Iterable[Sample], folder: Path, split: ClassSplit) -> Ass
         InputError: a file cannot be written.
         ValueError: an id comes twice.
     """
-    ids: list[str] = []
+    confidence: dict[str, float] = {}
     per_class: dict[str, int] = {}
     dropped: dict[str, int] = {}
     entries: dict[str, list[str]] = {}
@@ -85,13 +88,17 @@ def write_voc(samples: Iterable[Sample], folder: Path, split: ClassSplit) -> Ass
         write_picture(folder / "JPEGImages" / f"{name}.jpg", sample.picture)
         write_labels(folder / "SegmentationClass" / f"{name}.png", labels, "palette")
         write_labels(folder / "SegmentationClassAug" / f"{name}.png", labels)
-        ids.append(name)
+        confidence[name] = confidence_of(sample)
         per_class[sample.name] = per_class.get(sample.name, 0) + 1
-        entries[name] = [sample.name, sample.prompt, str(sample.seed), hash_arrays(sample.picture, labels)]
+        entries[name] = [
+            sample.name, sample.prompt, str(sample.seed), hash_arrays(sample.picture, labels), f"{confidence[name]:.4f}"
+        ]  # fmt: skip
+    ids = list(confidence)
     lists = {"train": ids, "trainval": ids}
     lists["gfss_train"] = [f"JPEGImages/{name}.jpg SegmentationClassAug/{name}.png" for name in ids]
     for name, lines in lists.items():
         _write_list(folder / "ImageSets" / "Segmentation" / f"{name}.txt", lines)
+    write_confidence(folder, confidence)
     return Assembled(tuple(ids), per_class, dropped, hash_json(dict(sorted(entries.items()))))
 
 

@@ -277,6 +277,10 @@ class TrainSettings(LoopSettings):
     min_pixels: int = Field(60, ge=1, description="a picture counts for a class from so many on; published: 2048")
     synthetic_share: float = Field(0.5, ge=0, le=1, description="chance that a novel picture of a step is synthetic")
     synthetic_weight: float = Field(0.5, ge=0, description="loss weight of synthetic pictures (w_syn)")
+    synthetic_confidence: float = Field(
+        0, ge=0, le=16, description="synthetic pictures weigh by their confidence (pipeline.confidence) to this power, "
+        "w_syn on average; 0: all alike"
+    )
 
 
 class PrepareSettings(Settings):

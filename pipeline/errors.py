@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from prompts.errors import InputError
 
-__all__ = ["NEXT", "InputError", "OutOfMemory", "cause_of", "listed"]
+__all__ = ["NEXT", "InputError", "OutOfMemory", "cause_of", "listed", "not_fetched"]
 
 _LONGEST, _MOST = 240, 20
 NEXT = "\n- "
@@ -22,6 +22,15 @@ def cause_of(error: Exception) -> str:
     """Give what a library says as one short line, or the name of the error where it says nothing."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+
+
+def not_fetched(name: str, revision: str | None, error: Exception) -> InputError:
+    """Give the error of a hub name that could not be downloaded at a revision (None: the newest)."""
+    at = f" at revision {revision}" if revision else ""
+    return InputError(
+        f"{name} is neither a folder nor could it be fetched from the hub{at} ({type(error).__name__}): "
+        "download it and give its folder"
+    )
 
 
 def listed(wrong: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ import torch
 from pipeline.backends.diffusion_family import DENOISERS, Family, precision_of, repeated_blocks
 from pipeline.backends.memory import is_short_of_memory
 from pipeline.config import GenerateSettings, GeneratorExecution
-from pipeline.errors import InputError, OutOfMemory, cause_of
+from pipeline.errors import InputError, OutOfMemory, cause_of, not_fetched
 
 _SMALLER = (
     "set execution.generator.offload=encoders, model or sequential (each slower than the one before), or "
@@ -36,11 +36,7 @@ def fetch_pipeline(name: str, revision: str | None, variant: str | None) -> Path
     try:
         return Path(loader.download(name, revision=revision, variant=variant, use_safetensors=True))
     except Exception as error:  # the hub's client raises many classes
-        at = f" at revision {revision}" if revision else ""
-        raise InputError(
-            f"{name}{at} is neither a folder nor could it be fetched from the hub ({type(error).__name__}): "
-            "download it and give its folder"
-        ) from error
+        raise not_fetched(name, revision, error) from error
 
 
 def load_pipeline(family: Family, settings: GenerateSettings, device: str, speed: GeneratorExecution) -> Any:

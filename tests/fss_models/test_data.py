@@ -140,9 +140,11 @@ def test_share_of_synthetic_pictures(base_set, supports, synthetic_set, share):
     """Novel pictures come from supports or synthetic ones by the share, base pictures always hide novel things."""
     labels = [np.where(s.masks[0], np.uint8(5 + k), np.uint8(0)) for k, s in enumerate(supports)]
     labelled = Arrays([s.pictures[0] for s in supports], labels, 7)
-    batch = FinalBatches(base_set, labelled, synthetic_set, 4, 8, Draws(32, 0), share=share)(0)
+    weights = np.linspace(0.25, 0.75, len(synthetic_set), dtype=np.float32)
+    batch = FinalBatches(base_set, labelled, synthetic_set, 4, 8, Draws(32, 0), share=share, weights=weights)(0)
     novel = (batch.episodes > 4).repeat(2)
-    assert torch.equal(batch.synthetic, novel & bool(share))
+    assert torch.equal(batch.weights < 1, novel & bool(share))
+    assert set(batch.weights.tolist()) <= {1.0, *weights.tolist()}
     assert batch.hidden[~novel].all()
     assert (batch.labels == torch.cat([batch.episodes] * 2)[:, None, None]).flatten(1).any(1)[novel].all()
 
