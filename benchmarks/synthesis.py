@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import Figure, Goal, alternate, command
+from flows.banks import write_prompts
 from flows.data import store_of
 from flows.settings import load_config
-from flows.stages import draw_images, write_prompts
+from flows.stages import draw_images
 from flows.steps import images_steps
 from flows.weights import resolve
 from flows.workers import limit_threads

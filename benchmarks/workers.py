@@ -15,8 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from benchmarks.harness import Figure, Goal, Skipped, Stopwatch, Timing, apart, command
+from flows.banks import write_prompts
 from flows.settings import load_config
-from flows.stages import draw_images, write_prompts
+from flows.stages import draw_images
 from flows.steps import SHARD, Step, images_steps
 from flows.workers import Workers, workers_of
 from pipeline.classes import ClassSplit

@@ -13,6 +13,7 @@ from functools import cached_property
 from flows import steps
 from flows.data import DataSets, find_data, novel_names, store_of
 from flows.generators import known_batch
+from flows.rounds import FirstRound, first_round, has_second_round, waiting_prompts
 from flows.shares import Share, shared
 from flows.steps import CHAIN, SHARD, Step
 from pipeline.config import Config
@@ -22,7 +23,7 @@ from pipeline.store import Finished, RunStore, StageRecord
 
 _GUESSED_SECONDS = {
     "prompts": 3.0, "images": 15.0, "teacher": 100.0, "annotate": 4.0, "filter": 2.0, "relabel": 1.0, "refine": 3.0,
-    "dataset": 1.0, "start": 100.0, "train": 100.0, "scores": 10.0,
+    "agreement": 4.0, "dataset": 1.0, "start": 100.0, "train": 100.0, "scores": 10.0,
 }  # fmt: skip
 """Of one shard of picto on one core, until the store knows better."""
 _GUESSED_BYTES = {"images": 250_000, "dataset": 1_000_000, "teacher": 4_000_000, "start": 4_000_000, "train": 4_000_000}
@@ -76,45 +77,127 @@ def make_plan(
     config: Config, until: str = "scores", pictures: int | None = None, share: Share | None = None, *,
     quick: bool = False,
 ) -> Plan:  # fmt: skip
-    """Look up every shard of a run up to a stage.
+    """Look up every shard of a run up to a stage, in both rounds where there are two.
 
     Args:
         config: of the run.
         until: last stage.
-        pictures: only the first so many a class; None: all.
-        share: of the pictures; None: all.
+        pictures: only the first so many a class, of the first round; None: all.
+        share: of the pictures of the first round; None: all.
         quick: ask the store's index about the shards of pictures, not every file of them.
     """
     config = known_batch(config)
-    wanted = CHAIN[: CHAIN.index(until) + 1]
-    apart = "train" in wanted and steps.start_of(config) is not config
-    if apart:
-        place = wanted.index("train")
-        wanted = (*wanted[:place], "start", *wanted[place:])
-    look = _Look(store_of(config), wanted, quick)
-    data = find_data(config)
-    banks = [look("prompts", lambda n=name: steps.prompts_step(config, n)) for name in novel_names(config)]  # type: ignore[misc]
-    teacher = _real(look, "teacher", data, lambda d: steps.teacher_step(config, d))
-    start = _real(look, "start", data, lambda d: steps.start_step(config, d)) if apart else teacher
-    before = _real(look, "train", data, lambda d: steps.train_step(config, d, _sure(start), None), start)
+    look = _Look(store_of(config), quick)
+    if not has_second_round(config, until) or pictures or share:
+        _walk(first_round(config), look, until, pictures, share)
+    else:
+        first = _walk(first_round(config), look, "train")
+        _walk(config, look, until, first=first, known=first)
+    return Plan(look.finish(), look.records)
 
-    sharp = []
-    labelling = _labelling(config, teacher)
-    for shard in _images(config, look, banks, pictures, share):
+
+def plan_round(
+    config: Config, until: str, pictures: int | None, share: Share | None, first: FirstRound | None
+) -> Plan:  # fmt: skip
+    """Look up every shard of one round; arguments as of `make_plan`.
+
+    Args:
+        config: of this round alone.
+        until: last stage.
+        pictures: only the first so many a class.
+        share: of the pictures.
+        first: what a second round begins with; None: this is the first one.
+    """
+    config = known_batch(config)
+    look = _Look(store_of(config), quick=False)
+    begun = _Walk(list(first.banks), list(first.sharp), first.model) if first else None
+    _walk(config, look, until, pictures, share, first=begun)
+    return Plan(look.finish(), look.records)
+
+
+@dataclass
+class _Walk:
+    """What a round gives, None where it is not there yet; ``found`` are the models that both rounds have."""
+
+    banks: list[Finished | None] = field(default_factory=list)
+    sharp: list[Finished | None] = field(default_factory=list)
+    after: Finished | None = None
+    images: list[Finished | None] = field(default_factory=list)
+    found: dict[str, Finished | None] = field(default_factory=dict)
+
+
+def _walk(
+    config: Config, look: _Look, until: str, pictures: int | None = None, share: Share | None = None, *,
+    first: _Walk | None = None, known: _Walk | None = None,
+) -> _Walk:  # fmt: skip
+    """Look up the shards of one round.
+
+    Args:
+        config: of the round.
+        look: looks up and counts.
+        until: last stage.
+        pictures: only the first so many a class.
+        share: of the pictures.
+        first: what a second round begins with.
+        known: a round that was looked up and counted before: what it shares with this one is not counted again.
+    """
+    apart = steps.start_of(config) is not config
+    look.reach(until, apart)
+    data = find_data(config)
+    walk = _Walk(found=known.found if known else {})
+    more = first is not None and waiting_prompts(config) > 0
+    if not walk.found:
+        walk.found = _without_pictures(config, look, data, apart)
+    teacher, start = walk.found["teacher"], walk.found["start"]
+    if known and not more:
+        walk.banks, walk.images = known.banks, known.images
+    else:
+        walk.banks = _more_banks(config, look, first) if first and more else [
+            look("prompts", lambda n=name: steps.prompts_step(config, n)) for name in novel_names(config)  # type: ignore[misc]
+        ]
+        walk.images = _images(config, look, walk.banks, pictures, share)
+    labeller = first.after if first and config.experiment.second_round.label else teacher
+    labelling = _labelling(config, labeller)
+    for shard in walk.images:
         for series in labelling:
-            shard = look.each(series, shard, teacher)
-        sharp.append(shard)
-    models = {"teacher": teacher, "before": before}
-    if sharp:
-        dataset = look("dataset", lambda: steps.dataset_step(config, [_sure(s) for s in sharp]), *sharp)
-        models["after"] = _real(
+            shard = look.each(series, shard, labeller)
+        walk.sharp.append(shard)
+    models = {"teacher": teacher, "before": walk.found["before"]}
+    if walk.sharp:
+        dataset = look("dataset", lambda: steps.dataset_step(config, [_sure(s) for s in walk.sharp]), *walk.sharp)
+        walk.after = models["after"] = _real(
             look, "train", data, lambda d: steps.train_step(config, d, _sure(start), dataset), start, dataset
         )
     for name, model in models.items():
         if data and "validation" not in data:
             break
         _real(look, "scores", data, lambda d, n=name, m=model: steps.scores_step(config, d, _sure(m), n), model)  # type: ignore[misc]
-    return Plan(look.finish(), look.records)
+    return walk
+
+
+def _without_pictures(
+    config: Config, look: _Look, data: DataSets | None, apart: bool
+) -> dict[str, Finished | None]:
+    """Look up the models that no synthetic picture is needed for."""
+    teacher = _real(look, "teacher", data, lambda d: steps.teacher_step(config, d))
+    start = _real(look, "start", data, lambda d: steps.start_step(config, d)) if apart else teacher
+    before = _real(look, "train", data, lambda d: steps.train_step(config, d, _sure(start), None), start)
+    return {"teacher": teacher, "start": start, "before": before}
+
+
+def _more_banks(config: Config, look: _Look, first: _Walk) -> list[Finished | None]:
+    """Look up the agreement of the first round's model with its labels, and the banks that follow from it."""
+    model = first.after
+    agreed = [
+        look("agreement", lambda s=shard: steps.agreement_step(config, _sure(s), _sure(model)), shard, model)  # type: ignore[misc]
+        for shard in first.sharp
+    ]
+    return [
+        look("prompts", lambda n=name, b=bank: steps.more_prompts_step(  # type: ignore[misc]
+            config, n, _sure(b), [_sure(shard) for shard in agreed]
+        ), bank, *agreed)
+        for name, bank in zip(novel_names(config), first.banks, strict=True)
+    ]  # fmt: skip
 
 
 class _Series:
@@ -185,19 +268,28 @@ class _Look:
         index: of the store.
     """
 
-    def __init__(self, store: RunStore, wanted: tuple[str, ...], quick: bool) -> None:
+    def __init__(self, store: RunStore, quick: bool) -> None:
         self.records: list[StageRecord] = []
         self.index = StoreIndex(store)
         self._store, self._indexed = store, _OF_PICTURES if quick else set()
-        self._stages = {stage: StagePlan(stage) for stage in wanted}
+        self._stages: dict[str, StagePlan] = {}
+        self._reached: set[str] = set()
+
+    def reach(self, until: str, apart: bool) -> None:
+        """Count the stages of a round up to one from now on; ``apart``: the final model has a start of its own."""
+        wanted = list(CHAIN[: CHAIN.index(until) + 1])
+        if apart and "train" in wanted:
+            wanted.insert(wanted.index("train"), "start")
+        self._reached = {*wanted, "agreement"}
+        self._stages = {stage: self._stages.get(stage, StagePlan(stage)) for stage in wanted} | self._stages
 
     def __call__(
         self, stage: str, step: Callable[[], Step] | None, *needed: Finished | None, because: str = ""
     ) -> Finished | None:
         """Give a finished shard; ``step`` is only asked when all that is needed is there."""
-        if stage not in self._stages:
+        if stage not in self._reached:
             return None
-        plan = self._stages[stage]
+        plan = self._stages.setdefault(stage, StagePlan(stage))
         if step is None or any(shard is None for shard in needed):
             plan.compute += 1
             self._note(plan, because or "earlier stages come first")
@@ -208,7 +300,7 @@ class _Look:
 
     def shard(self, series: _Series, shard: str, value: str) -> Finished | None:
         """Give one of many finished shards."""
-        if series.stage not in self._stages:
+        if series.stage not in self._reached:
             return None
         mark = series.mark(value) if series.stage in self._indexed else ""
         return self._found(self._stages[series.stage], shard, mark, lambda: series.step(shard, value))

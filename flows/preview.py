@@ -17,6 +17,7 @@ from rich.console import Console
 from flows import steps
 from flows.data import find_data, scored_places, store_of
 from flows.plan import StagePlan, make_plan
+from flows.rounds import waiting_prompts
 from flows.run import check_name, compute, settled
 from flows.runs import LABELLING, write_run
 from flows.steps import SHARD
@@ -74,11 +75,13 @@ def estimate(config: Config, records: Sequence[StageRecord]) -> dict[str, Any]:
     for record in records:
         mine.setdefault(record.stage, []).append(record)
     orders = [steps.images_steps(config, bank) for bank in mine["prompts"]]
-    wanted = sum(len(part) for bank in orders for _, part in bank)
+    first = sum(len(part) for bank in orders for _, part in bank)
+    wanted = first + waiting_prompts(config) * steps.copies_of(config) * len(orders)
+    each = first / max(sum(map(len, orders)), 1)
     places = {record.place for record in mine["images"]}
     store = store_of(config)
     there = [(store.find(s.stage, s.shard, s.recipe), len(part)) for bank in orders for s, part in bank]
-    rows = [_row(config, stage, mine, wanted) for stage in make_plan(config, quick=True).stages.values()]
+    rows = [_row(config, stage, mine, wanted, each) for stage in make_plan(config, quick=True).stages.values()]
     seconds = sum(row["seconds"] for row in rows)
     return {
         "drawn": sum(r.counts["samples"] for r in mine["images"]), "wanted": wanted,
@@ -97,12 +100,15 @@ def told(found: Mapping[str, Any]) -> str:
     return f"{again}, and all of them where --preview is a multiple of {SHARD}, which is a shard"
 
 
-def _row(config: Config, plan: StagePlan, mine: Mapping[str, Sequence[StageRecord]], wanted: int) -> dict[str, Any]:
+def _row(
+    config: Config, plan: StagePlan, mine: Mapping[str, Sequence[StageRecord]], wanted: int, each: float
+) -> dict[str, Any]:
+    """Give the row of a stage; ``each``: pictures a shard."""
     stage, left = plan.stage, plan.total - plan.reuse
     seconds, size, basis = plan.seconds, float(plan.bytes), "the plan"
     kept = sum(r.counts["kept"] for r in mine[LAST]) / max(_pictures(mine[LAST]), 1)
     if stage in ("images", *LABELLING):
-        pictures = left * wanted / plan.total
+        pictures = left * each
         seconds, size = pictures * _seconds(mine[stage]), pictures * _bytes(mine[stage])
         basis = f"{_pictures(mine[stage])} pictures of the preview"
     elif stage == "dataset":

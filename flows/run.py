@@ -26,8 +26,9 @@ from flows.data import (
     store_of,
 )
 from flows.generators import check_generator, settle_batch
-from flows.plan import Plan, make_plan
+from flows.plan import Plan, make_plan, plan_round
 from flows.progress import Board, set_reporter
+from flows.rounds import FirstRound, first_round, has_second_round, waiting_prompts
 from flows.runs import write_run
 from flows.server import Server, set_prefect_env
 from flows.settings import with_whole_paths
@@ -45,8 +46,8 @@ from pipeline.store import StageRecord
 MOST_NAMED = 5
 """Shards that an error names."""
 
-Finish = Callable[[list[StageRecord]], Path]
-"""What writes a run's folder from the records of its shards."""
+Finish = Callable[..., Path]
+"""What writes a run's folder from the records of its shards, and ``first``, the final model of a first round."""
 
 
 def run(
@@ -108,11 +109,19 @@ def check_name(name: str) -> None:
 
 
 class Computed(NamedTuple):
-    """The records of all shards, the plan that was found at the start, and the run's folder where one was written."""
+    """What was computed.
+
+    Attributes:
+        records: of all shards of the last round.
+        plan: of the last round, as it was found at its start.
+        folder: of the run, where one was written.
+        first: records of the first round, where there are two.
+    """
 
     records: list[StageRecord]
     plan: Plan
     folder: Path | None
+    first: Sequence[StageRecord] = ()
 
 
 def compute(
@@ -120,7 +129,7 @@ def compute(
     finish: Finish | None = None, while_running: WhileRunning = "refuse", show: bool = False,
     server: Server | None = None, share: Share | None = None,
 ) -> Computed:  # fmt: skip
-    """Compute the shards of the chain up to a stage.
+    """Compute the shards of the chain up to a stage, in two rounds where the config wants them (`flows.rounds`).
 
     Args:
         config: of the run.
@@ -144,12 +153,30 @@ def compute(
     check_writable(config)
     if config.execution.runner == "ray":  # whose processes may have other working folders
         config = with_whole_paths(config)
+    one = partial(_compute_round, console=console, while_running=while_running, show=show)
+    if not has_second_round(config, until) or pictures or share:
+        return one(first_round(config), until, name=name, pictures=pictures, finish=finish, server=server, share=share)
+    before = one(first_round(config), "train", name=f"{name}, first round", server=server)
+    begun = FirstRound.of(before.records)
+    if begun is None:
+        raise InputError("the second round has nothing to begin with: no picture of the first one was usable")
+    ended = partial(finish, first=begun.model) if finish else None
+    found = one(config, until, name=name, finish=ended, server=server, first=begun)
+    return found._replace(first=before.records)
+
+
+def _compute_round(
+    config: Config, until: str, *, name: str, console: Console, while_running: WhileRunning, show: bool,
+    pictures: int | None = None, finish: Finish | None = None, server: Server | None = None,
+    share: Share | None = None, first: FirstRound | None = None,
+) -> Computed:  # fmt: skip
+    """Compute one round; ``first`` is what a second one begins with, the rest as of `compute`."""
     with take_turn(config, while_running, console.print, share):
         if find_data(config) is None:
             with Board({"data": 3}, console) as board:
                 set_reporter(board.show)
                 prepare_data(config)
-        plan = make_plan(config, until, pictures, share)
+        plan = plan_round(config, until, pictures, share, first)
         if plan.complete and not show:
             found = Computed(plan.records, plan, finish(plan.records) if finish else None)
             _warn(found.records, console)
@@ -158,7 +185,7 @@ def compute(
             check_agent(config)
         check_pictures(config, plan)
         try:
-            found = _compute(config, until, plan, console, name, pictures, finish, server, share)
+            found = _compute(config, until, plan, console, name, pictures, finish, server, share, first)
             _warn(found.records, console)
             return found
         except InputError:
@@ -275,9 +302,9 @@ def check_writable(config: Config) -> None:
 
 def _compute(
     config: Config, until: str, plan: Plan, console: Console, name: str, pictures: int | None, finish: Finish | None,
-    shared: Server | None, share: Share | None,
+    shared: Server | None, share: Share | None, first: FirstRound | None,
 ) -> Computed:  # fmt: skip
-    from flows import learning, stages
+    from flows import banks, learning
 
     output, apart = config.execution.folder, share.name if share else ""
     totals = {stage.stage: stage.total for stage in plan.stages.values()}
@@ -288,13 +315,14 @@ def _compute(
         # Prefect takes a while to start; the workers begin meanwhile with what the flow asks for first.
         if data and plan.stages.get("teacher") and not (share and share.number > 1):
             workers.begin(learning.train_teacher_stage, config, data)
-        for bank in novel_names(config):
-            workers.begin(stages.write_prompts, config, bank)
+        for bank in () if first and waiting_prompts(config) else novel_names(config):
+            workers.begin(banks.write_prompts, config, bank)
         from flows.synthesize import run_synthesis
 
         try:
             records, folder = run_synthesis(
-                config, name, until, workers, board.fraction, server.wait(workers.check), pictures, finish, share
+                config, name, until, workers, board.fraction, server.wait(workers.check), pictures, finish, share,
+                first,
             )
             make_plan(config, until, pictures, quick=True)  # writes the index, so that the next one is quick
             return Computed(records, plan, folder)

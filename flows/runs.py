@@ -15,21 +15,22 @@ import yaml
 
 from flows.data import split_of, store_of
 from flows.settings import dump_config, load_config
-from flows.steps import CHAIN
+from flows.steps import BESIDE, CHAIN
 from pipeline.config import Config
 from pipeline.errors import InputError
 from pipeline.hashing import list_files
 from pipeline.store import StageRecord
 
-BESIDE = ("fss", "start")
-"""Stages beside the chain."""
+FIRST = Path("checkpoints") / "first"
+"""In a run's folder: the final model of the first round, where there are two."""
 LABELLING = ("annotate", "filter", "relabel", "refine")
 SCORES = ("base_miou", "novel_miou", "mean_miou", "harmonic_miou")
 
 
 def write_run(
-    config: Config, name: str, records: Sequence[StageRecord], preview: Mapping[str, Any] | None = None
-) -> Path:
+    config: Config, name: str, records: Sequence[StageRecord], preview: Mapping[str, Any] | None = None,
+    first: StageRecord | None = None,
+) -> Path:  # fmt: skip
     """Write the folder of a run, or give that of an equal run.
 
     Args:
@@ -37,6 +38,7 @@ def write_run(
         name: ends the folder's name.
         records: of all its shards.
         preview: of a preview, what ``preview.json`` is to hold.
+        first: final model of the first round, where there are two.
 
     Returns:
         ``runs/<date>-<name>``; ``runs/latest`` links to it, unless it is a preview.
@@ -60,6 +62,8 @@ def write_run(
             if preview:
                 (partial / "preview.json").write_text(json.dumps(preview, indent=1))
             _link_results(config, records, partial)
+            if first:
+                _link_tree(store_of(config).folder(first), partial / FIRST)
             partial.rename(folder)
         if not preview:
             latest = runs / "latest"

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from functools import cached_property
 
 import numpy as np
 
-from flows import asking, steps, wiring
+from flows import steps, wiring
 from flows.controls import control_samples
-from flows.data import split_of, store_of, vocabulary_of
+from flows.data import split_of, store_of
 from flows.progress import tell
-from flows.report.banks import DIVERSITY
 from flows.steps import Step
+from pipeline.agreement import agreement
 from pipeline.annotate import annotate, look_twice
 from pipeline.assemble import write_voc
 from pipeline.classes import IGNORE
@@ -25,35 +24,9 @@ from pipeline.refine import refine
 from pipeline.relabel import relabel
 from pipeline.store import Draft, StageRecord
 from pipeline.types import Floats, Sample
-from prompts.bank import PromptBank
-from prompts.build import class_prompt
-from prompts.diversity import diversity
 
-
-def write_prompts(config: Config, name: str) -> StageRecord:
-    """Fill the prompt bank of a class."""
-    settings, step = config.experiment.prompts, steps.prompts_step(config, name)
-    vocabulary = vocabulary_of(config)
-
-    def work(draft: Draft) -> None:
-        if not settings.enabled:
-            _write_lines(draft, "prompts.jsonl", [asdict(class_prompt(vocabulary, name))])
-            draft.counts = {"prompts": 1}
-            return
-        bank = PromptBank(vocabulary, settings.max_similarity)
-        growth = asking.grow(config, step, name, bank, draft)
-        vectors = wiring.encoder_of(config)([p.text for p in growth.prompts])
-        _write_lines(draft, "prompts.jsonl", [asdict(p) for p in growth.prompts])
-        _write_lines(draft, "refused.jsonl", [asdict(r) for r in bank.refused])
-        np.save(draft.folder / "vectors.npy", vectors)
-        told = {"accepted": diversity(vectors), "unfiltered": diversity(growth.unfiltered)}
-        (draft.folder / DIVERSITY).write_text(json.dumps(told) + "\n")
-        draft.notes = (*draft.notes, DIVERSITY)
-        offers = {"prompts": len(growth.prompts), "offered": growth.offered, "refused": len(bank.refused)}
-        draft.counts = {**offers, **draft.counts}
-        draft.warnings += [growth.warning] if growth.warning else []
-
-    return _compute(config, step, work)
+AGREEMENT = "agreement.jsonl"
+"""In a shard of that stage: a line a sample with id, name, prompt and agreement."""
 
 
 def draw_images(config: Config, step: Step, orders: Sequence[Order]) -> StageRecord:
@@ -65,7 +38,7 @@ def draw_images(config: Config, step: Step, orders: Sequence[Order]) -> StageRec
         else:
             draft.write_samples(control_samples(config, orders))
 
-    return _compute(config, step, work)
+    return compute_shard(config, step, work)
 
 
 def annotate_shard(config: Config, images: StageRecord, teacher: StageRecord) -> StageRecord:
@@ -80,7 +53,7 @@ def annotate_shard(config: Config, images: StageRecord, teacher: StageRecord) ->
             samples = [annotate(s, p, split, settings) for s, p in zip(samples, scores, strict=True)]
         _write_labels(config, draft, samples, images)
 
-    return _compute(config, steps.annotate_step(config, images, teacher), work)
+    return compute_shard(config, steps.annotate_step(config, images, teacher), work)
 
 
 def filter_and_relabel_shard(
@@ -91,24 +64,24 @@ def filter_and_relabel_shard(
     features = _Features(config, first, teacher)
 
     def filtering(draft: Draft) -> None:
-        prototypes = wiring.prototypes_of(config, store.folder(teacher))
+        prototypes = wiring.prototypes_of(config, teacher)
         samples = [
             filter_regions(s, features.of(s, experiment.filter.enabled), prototypes[s.name], split, experiment.filter)
             for s in store.samples(first)
         ]
         _write_labels(config, draft, samples, first)
 
-    trusted = _compute(config, steps.filter_step(config, first, teacher), filtering)
+    trusted = compute_shard(config, steps.filter_step(config, first, teacher), filtering)
 
     def relabelling(draft: Draft) -> None:
-        prototypes = wiring.prototypes_of(config, store.folder(teacher))
+        prototypes = wiring.prototypes_of(config, teacher)
         samples = [
             relabel(s, features.of(s, experiment.relabel.enabled), prototypes[s.name], split, experiment.relabel)
             for s in store.samples(trusted)
         ]
         _write_labels(config, draft, samples, trusted)
 
-    return trusted, _compute(config, steps.relabel_step(config, trusted, teacher), relabelling)
+    return trusted, compute_shard(config, steps.relabel_step(config, trusted, teacher), relabelling)
 
 
 def refine_shard(config: Config, repaired: tuple[StageRecord, StageRecord]) -> StageRecord:
@@ -122,7 +95,25 @@ def refine_shard(config: Config, repaired: tuple[StageRecord, StageRecord]) -> S
             samples = [refine(s, refiner, split, config.experiment.refine) for s in samples]
         _write_labels(config, draft, samples, filled)
 
-    return _compute(config, steps.refine_step(config, filled), work)
+    return compute_shard(config, steps.refine_step(config, filled), work)
+
+
+def write_agreement(config: Config, sharp: StageRecord, model: StageRecord) -> StageRecord:
+    """Write how far the first round's final model agrees with the labels of one shard: a line a sample."""
+    settings, split = config.experiment.annotate, split_of(config)
+
+    def work(draft: Draft) -> None:
+        samples = store_of(config).samples(sharp)
+        if samples:
+            _, scores = look_twice(wiring.teacher_of(config, model), [s.picture for s in samples], flip=settings.flip)
+        rows = [
+            {"id": s.id, "name": s.name, "prompt": s.prompt, "agreement": round(agreement(s, p, split, settings), 4)}
+            for s, p in zip(samples, scores if samples else (), strict=True)
+        ]
+        write_lines(draft, AGREEMENT, rows)
+        draft.counts = {"samples": len(samples)}
+
+    return compute_shard(config, steps.agreement_step(config, sharp, model), work)
 
 
 def assemble_dataset(config: Config, sharp: Sequence[StageRecord]) -> StageRecord:
@@ -135,7 +126,7 @@ def assemble_dataset(config: Config, sharp: Sequence[StageRecord]) -> StageRecor
         draft.counts = {"pictures": len(written.ids), **written.per_class}
         draft.dropped = dict(written.dropped)
 
-    return _compute(config, steps.dataset_step(config, sharp), work)
+    return compute_shard(config, steps.dataset_step(config, sharp), work)
 
 
 class _Features:
@@ -149,7 +140,7 @@ class _Features:
         config, _, teacher = self._arguments
         if needed:
             return self._all[sample.id]
-        prototypes = wiring.prototypes_of(config, store_of(config).folder(teacher))
+        prototypes = wiring.prototypes_of(config, teacher)
         return np.zeros((len(prototypes[sample.name]), 1, 1), dtype=np.float32)
 
     @cached_property
@@ -161,7 +152,8 @@ class _Features:
         return {s.id: f for s, f in zip(samples, features, strict=True)}
 
 
-def _compute(config: Config, step: Step, work: Callable[[Draft], None]) -> StageRecord:
+def compute_shard(config: Config, step: Step, work: Callable[[Draft], None]) -> StageRecord:
+    """Give the record of a step; do its work where it is not finished."""
     record = store_of(config).compute(step.stage, step.shard, step.recipe, work)
     tell(step.stage, step.shard, 1.0)
     return record
@@ -180,5 +172,6 @@ def _write_labels(config: Config, draft: Draft, samples: Sequence[Sample], befor
     }
 
 
-def _write_lines(draft: Draft, name: str, rows: Sequence[object]) -> None:
+def write_lines(draft: Draft, name: str, rows: Sequence[object]) -> None:
+    """Write rows as lines of JSON."""
     (draft.folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -37,12 +37,15 @@ from pipeline.errors import InputError
 from pipeline.generate import Order, plan_samples
 from pipeline.hashing import Recipe, hash_json
 from pipeline.store import Finished, StageRecord
-from prompts import language
+from prompts import budget, language
 from prompts.bank import Prompt
 from prompts.transcript import Exchange, find_transcript
 
 CHAIN = ("prompts", "images", "teacher", "annotate", "filter", "relabel", "refine", "dataset", "train", "scores")
-"""All stages in the order of their work; beside them stand fss and start."""
+"""All stages in the order of their work."""
+
+BESIDE = ("fss", "start", "agreement")
+"""Stages beside the chain: FSS models, a final model's own start, and the begin of a second round."""
 
 SHARD = 20
 """Pictures a shard; they are drawn as one batch plan, so this number changes results where batches do."""
@@ -50,7 +53,7 @@ SHARD = 20
 _MODULES = {
     "prompts": "prompts.build", "images": "pipeline.generate", "annotate": "pipeline.annotate",
     "filter": "pipeline.filtering", "relabel": "pipeline.relabel", "refine": "pipeline.refine",
-    "dataset": "pipeline.assemble",
+    "dataset": "pipeline.assemble", "agreement": "pipeline.agreement",
 }  # fmt: skip
 TEACHER_VERSION = 4
 FINAL_VERSION = 3
@@ -91,6 +94,20 @@ def prompts_step(config: Config, name: str) -> Step:
     if prompts.enabled and prompts.agent != "grammar":
         inputs["language"] = _language(prompts, name)
     return Step("prompts", shard_name(name), {**recipe, "inputs": inputs})
+
+
+def agreement_step(config: Config, sharp: Finished, model: Finished) -> Step:
+    """How far the first round's final model agrees with the labels of a shard."""
+    return _label_step(config, "agreement", config.experiment.annotate, sharp, model=model.content)
+
+
+def more_prompts_step(config: Config, name: str, bank: Finished, agreement: Sequence[Finished]) -> Step:
+    """The prompt bank of a class in the second round: that of the first, and what was chosen by the agreement."""
+    step = prompts_step(config, name)
+    return step.on(
+        step.shard, first=bank.content, agreement=hash_json([shard.content for shard in agreement]),
+        budget=hash_json([budget.VERSION, config.experiment.second_round.prompts]),
+    )  # fmt: skip
 
 
 def _language(settings: PromptSettings, name: str) -> dict[str, Any]:

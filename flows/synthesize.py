@@ -30,8 +30,9 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows import tasks
 from flows.data import find_data, novel_names
 from flows.overview import artifact_key, class_tables, summary
+from flows.rounds import FirstRound, waiting_prompts
 from flows.shares import Share, shared
-from flows.steps import CHAIN, images_steps, start_of
+from flows.steps import BESIDE, CHAIN, images_steps, start_of
 from flows.workers import Workers
 from pipeline.config import Config
 from pipeline.store import StageRecord
@@ -49,7 +50,7 @@ Result = tuple[list[StageRecord], Path | None]
 def run_synthesis(
     config: Config, name: str, until: str, workers: Workers, progress: Callable[[str], float], api_url: str | None,
     pictures: int | None = None, finish: Callable[[list[StageRecord]], Path] | None = None,
-    share: Share | None = None,
+    share: Share | None = None, first: FirstRound | None = None,
 ) -> Result:  # fmt: skip
     """Run the flow; inside a flow run its stages become subflows of that one.
 
@@ -63,6 +64,7 @@ def run_synthesis(
         pictures: only the first so many of every class; None: all.
         finish: writes the run's folder and gives it; None: none is written.
         share: of the pictures; None: all.
+        first: what a second round begins with; None: this is the first, or the only one.
 
     Returns:
         The records of all shards, and the run's folder where one was written.
@@ -71,7 +73,7 @@ def run_synthesis(
     def synthesize(config: Config, until: str) -> Result:
         stages = _Stages(config, until, workers, progress)
         with stages:
-            _chain(config, stages.start, pictures, share)
+            _chain(config, stages.start, pictures, share, first)
         records = stages.records()
         workers.end()  # the report loads models too
         folder = tasks.write_report(finish, records) if finish else None
@@ -92,12 +94,13 @@ def run_synthesis(
 
 def _chain(
     config: Config, stage: Callable[[str, Callable[[], Iterable[Shard]]], _Stage], only_first: int | None,
-    share: Share | None,
+    share: Share | None, before: FirstRound | None,
 ) -> None:  # fmt: skip
     """Start all stages. Each reads the shards of earlier ones while these still go on."""
     data = find_data(config)
     if data is None:
         raise RuntimeError("prepare_data comes before the flow")
+    names = novel_names(config)
 
     def one_teacher() -> Iterator[Shard]:
         if share and share.number > 1:  # the first share trains it; the others draw meanwhile, and find it then
@@ -117,11 +120,24 @@ def _chain(
         if failed:  # or the dataset would be made of the other classes alone
             raise RuntimeError("a bank of prompts has failed")
 
-    banks = stage("prompts", lambda: ((name, tasks.write_prompts, config, name) for name in novel_names(config)))
+    def labeller() -> Any:
+        return before.model if before and config.experiment.second_round.label else teacher.only()
+
+    if before and waiting_prompts(config):
+        agreement, first_banks = _agreement(config, stage, before), before.banks
+
+        def more_prompts() -> Iterator[Shard]:
+            agreed = [shard for _, shard in agreement]
+            for name, bank in zip(names, first_banks, strict=True):
+                yield name, tasks.write_more_prompts, config, name, bank, agreed
+
+        banks = stage("prompts", more_prompts)
+    else:
+        banks = stage("prompts", lambda: ((name, tasks.write_prompts, config, name) for name in names))
     images = stage("images", pictures)
     teacher = stage("teacher", one_teacher)
-    first = stage("annotate", lambda: ((n, tasks.annotate, config, s, teacher.only()) for n, s in images))
-    repaired = stage("filter", lambda: ((n, tasks.filter_and_relabel, config, s, teacher.only()) for n, s in first))
+    first = stage("annotate", lambda: ((n, tasks.annotate, config, s, labeller()) for n, s in images))
+    repaired = stage("filter", lambda: ((n, tasks.filter_and_relabel, config, s, labeller()) for n, s in first))
     refined = stage("refine", lambda: ((n, tasks.refine, config, s) for n, s in repaired))
 
     def all_pictures() -> Iterator[Shard]:
@@ -147,6 +163,15 @@ def _chain(
             yield name, tasks.score, config, data, model, name
 
     stage("scores", scores)
+
+
+def _agreement(
+    config: Config, stage: Callable[[str, Callable[[], Iterable[Shard]]], _Stage], before: FirstRound
+) -> _Stage:
+    """Start the stage that compares the first round's final model with its labels."""
+    return stage("agreement", lambda: (
+        (sharp.shard, tasks.write_agreement, config, sharp, before.model) for sharp in before.sharp
+    ))  # fmt: skip
 
 
 def _show(config: Config, name: str, records: list[StageRecord], folder: Path | None) -> None:
@@ -209,7 +234,7 @@ class _Stages:
 
     def __init__(self, config: Config, until: str, workers: Workers, progress: Callable[[str], float]) -> None:
         self._wanted = set(CHAIN[: CHAIN.index(until) + 1])
-        self._wanted |= {"start"} if "train" in self._wanted else set()
+        self._wanted |= {"agreement"} | ({"start"} if "train" in self._wanted else set())
         if not config.experiment.generate.enabled:
             self._wanted -= {"images", "annotate", "filter", "relabel", "refine", "dataset"}
         if "validation" not in (find_data(config) or ()):
@@ -217,7 +242,7 @@ class _Stages:
         self._workers, self._progress = workers, progress
         self._stages: list[_Stage] = []
         self._told: dict[str, tuple[Any, int]] = {}
-        self._threads = ThreadPoolExecutor(len(CHAIN) + 1, thread_name_prefix="stage")
+        self._threads = ThreadPoolExecutor(len(CHAIN) + len(BESIDE), thread_name_prefix="stage")
         self._running: list[Future[None]] = []
 
     def start(self, name: str, work: Callable[[], Iterable[Shard]]) -> _Stage:

@@ -10,7 +10,7 @@ from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
 
-from flows import learning, stages
+from flows import banks, learning, stages
 from flows.workers import Workers
 from pipeline.errors import OutOfMemory
 from pipeline.store import StageRecord
@@ -41,7 +41,9 @@ def _as_task(work: Callable[P, T], name: str) -> Task[..., T]:
     return task(name=name, cache_policy=NO_CACHE, persist_result=False)(hand_over)
 
 
-write_prompts = _as_task(stages.write_prompts, "prompts")
+write_prompts = _as_task(banks.write_prompts, "prompts")
+write_more_prompts = _as_task(banks.write_more_prompts, "prompts")
+write_agreement = _as_task(stages.write_agreement, "agreement")
 draw_images = _as_task(stages.draw_images, "images")
 train_teacher = _as_task(learning.train_teacher_stage, "teacher")
 annotate = _as_task(stages.annotate_shard, "annotate")

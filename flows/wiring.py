@@ -14,7 +14,7 @@ from pipeline.annotate import look_twice
 from pipeline.config import Config, GenerateSettings, GeneratorExecution
 from pipeline.errors import InputError
 from pipeline.prototypes import centred, support_prototype
-from pipeline.store import StageRecord
+from pipeline.store import Finished
 from pipeline.types import BoundaryRefiner, Floats, Picture, Support, Teacher
 from prompts.agents import TextEncoder
 from prompts.transcript import ChatModel
@@ -98,28 +98,34 @@ def refiner_place(config: Config) -> str:
     return _folder(place, settings.revision, ("*.json", "*.safetensors"))
 
 
-def teacher_of(config: Config, record: StageRecord) -> Teacher:
-    """Give the model that makes the first labels, as a finished shard holds it."""
-    return teacher_at(config, store_of(config).folder(record))
+def teacher_of(config: Config, record: Finished) -> Teacher:
+    """Give the model that makes the first labels, as a finished shard holds it: the teacher, or a final model."""
+    return teacher_at(config, store_of(config).folder(record), final=record.stage == "train")
 
 
-def teacher_at(config: Config, folder: Path) -> Teacher:
-    """Give the model that makes the first labels, from its folder."""
-    return _teacher(folder, backbone_path(config.experiment.teacher.backbone), device_of(config))
+def teacher_at(config: Config, folder: Path, *, final: bool = False) -> Teacher:
+    """Give the model that makes the first labels, from its folder; ``final``: it was trained as final model."""
+    part = config.experiment.model if final else config.experiment.teacher
+    return _teacher(folder, backbone_path(part.backbone), device_of(config))
 
 
-@lru_cache(maxsize=2)
-def prototypes_of(config: Config, folder: Path) -> dict[str, Floats]:
+def prototypes_of(config: Config, record: Finished) -> dict[str, Floats]:
     """Give what APF and APR compare with: the prototype of every novel class, from features as `seen_features` gives.
 
     Args:
         config: names the supports.
-        folder: the teacher's shard.
+        record: the teacher's shard, see `teacher_of`.
 
     Raises:
         InputError: a support's mask is empty.
     """
-    teacher = teacher_at(config, folder)
+    return prototypes_at(config, store_of(config).folder(record), final=record.stage == "train")
+
+
+@lru_cache(maxsize=2)
+def prototypes_at(config: Config, folder: Path, *, final: bool = False) -> dict[str, Floats]:
+    """Give the prototypes of a model in a folder, see `teacher_at` and `prototypes_of`."""
+    teacher = teacher_at(config, folder, final=final)
     return {support.name: prototype_of(config, teacher, support) for support in read_supports(config)}
 
 

@@ -214,6 +214,19 @@ class FinalOptions(Settings):
     )
 
 
+class SecondRoundSettings(Settings):
+    """What the first final model is used for, before the chain goes on to a second one; off: the first is the last.
+
+    Source: ours (decisions.md, second round).
+    """
+
+    label: bool = Field(False, description="it labels all pictures anew, as the teacher did in the first round")
+    prompts: float = Field(
+        0, ge=0, lt=1, description="share of the prompts that wait for the second round, where they go to classes and "
+        "attributes on which it and the labels disagree"
+    )
+
+
 class NetworkOptions(FinalOptions):
     """The GFSS network; what is not set is as in `fss_models.gfss`, which suits picto."""
 
@@ -353,6 +366,7 @@ class Experiment(Settings):
     relabel: RelabelSettings = RelabelSettings()
     refine: RefineSettings = RefineSettings()
     teacher: TeacherSettings = TeacherSettings()
+    second_round: SecondRoundSettings = SecondRoundSettings()
     model: FinalSettings = FinalSettings()
     train: TrainSettings = TrainSettings()
     fss: FssSettings = FssSettings()

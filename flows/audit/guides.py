@@ -54,7 +54,7 @@ def guide_of(config: Config, record: StageRecord, name: str) -> Guide:
     """
     split, folder = split_of(config), store_of(config).folder(record)
     if has_maps(config):
-        return Guide(wiring.teacher_of(config, record), wiring.prototypes_of(config, folder)[name], split)
+        return Guide(wiring.teacher_of(config, record), wiring.prototypes_of(config, record)[name], split)
     from fss_models.fss import FssNetwork
     from fss_models.fss_teacher import FssTeacher
 

@@ -14,6 +14,7 @@ from flows import wiring
 from flows.data import DataSets, find_data, scored_places, split_of, validation_of
 from flows.report.found import Found, History, read_histories
 from flows.report.pictures import class_colours, codes_of, heat, heat_colours, write_strip, write_thumbnail
+from flows.runs import FIRST
 from pipeline.classes import ClassSplit
 from pipeline.config import Config
 from pipeline.datasets.pictures import count_pixels, read_split
@@ -152,8 +153,10 @@ def _maps(
 
 def _similarities(config: Config, run: Path, found: Found) -> dict[str, Any]:
     """Measure again, on the first pictures of every class, the cosines that APF and APR compare with thresholds."""
-    teacher = wiring.teacher_at(config, run / "checkpoints" / "teacher")
-    prototypes = wiring.prototypes_of(config, run / "checkpoints" / "teacher")
+    again = config.experiment.second_round.label and (run / FIRST).is_dir()
+    labeller = run / FIRST if again else run / "checkpoints" / "teacher"
+    teacher = wiring.teacher_at(config, labeller, final=again)
+    prototypes = wiring.prototypes_at(config, labeller, final=again)
     values: dict[str, dict[str, list[Floats]]] = {}
     wanted = MEASURED * config.execution.report_pictures
     for history in read_histories(found):

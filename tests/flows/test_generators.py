@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from flows import generators
+from flows.banks import write_prompts
 from flows.generators import find_batch, known_batch, settle_batch
 from flows.inspection import inspect
 from flows.run import check_inputs
 from flows.settings import load_config
-from flows.stages import write_prompts
 from flows.steps import images_steps, prompts_step
 from flows.weights import generator_id
 from pipeline.errors import InputError

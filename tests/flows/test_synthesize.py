@@ -161,7 +161,7 @@ def test_larger_budget_adds_shards(finished, overrides):
     larger = load_config(None, [*overrides, "experiment.prompts.per_class=3"])
     assert bank
     assert store_of(larger).find(*_step(larger)) is None
-    from flows.stages import write_prompts
+    from flows.banks import write_prompts
 
     more = write_prompts(larger, "boat")
     texts = [_texts(store_of(config), record) for record in (bank, more)]

@@ -6,13 +6,14 @@ import time
 import pytest
 from rich.console import Console
 
+from flows.banks import write_prompts
 from flows.data import prepare_data, store_of
 from flows.plan import make_plan
 from flows.run import run
 from flows.runs import write_run
 from flows.settings import load_config
 from flows.shares import Share
-from flows.stages import draw_images, write_prompts
+from flows.stages import draw_images
 from flows.steps import images_steps
 from flows.turns import AlreadyRunning, grown, take_turn
 

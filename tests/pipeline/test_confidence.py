@@ -16,7 +16,9 @@ def test_confidence_is_how_far_sam_agrees():
     assert confidence_of(sample.labelled(labels, free, sabr_overlap=0.7)) == 0.7
 
 
-@pytest.mark.parametrize(("power", "expected"), [(0, [1, 1, 1]), (1, [1.2, 0.4, 1.4]), (2, [108 / 89, 12 / 89, 147 / 89])])
+@pytest.mark.parametrize(
+    ("power", "expected"), [(0, [1, 1, 1]), (1, [1.2, 0.4, 1.4]), (2, [108 / 89, 12 / 89, 147 / 89])]
+)
 def test_weights_have_the_mean_one(tmp_path, power, expected):
     """In the order that is asked for, by the power, on average as one."""
     write_confidence(tmp_path, {"a": 0.2, "b": 0.6, "c": 0.7})
