@@ -21,7 +21,7 @@ def ablate(
     labels: Annotated[int, Parameter(negative=())] = 30, to: Path = Path("outputs/results"),
     output: Output = Path("outputs"), json_: AsJson = False,
 ) -> None:  # fmt: skip
-    """Measure what every part of the method buys: the ladder, its controls, and sweeps of single settings.
+    """Measure what every part of the method buys: the ladder, its controls, what goes beyond it, and sweeps.
 
     Each rung is a final model trained and scored over folds and seeds; the rungs of a fold and seed share teacher,
     pictures and labels where their settings are equal. Stopped and started again, it goes on; cells that the folder
@@ -34,8 +34,8 @@ def ablate(
     Parameters
     ----------
     rungs
-        Some of none, class-name, hdig, apf, apr, sabr, copy-paste, oracle; ladder for the first six, all for every one.
-        All unless --sweep is given alone.
+        Some of none, class-name, hdig, apf, apr, sabr (together: ladder), copy-paste, oracle, confidence, adaptive,
+        second-labels (the last three: beyond); or all, as without this and --sweep.
     sweep
         Some of bank-lambda, apf-lambda, apr-lambda, beta, band, images, shots; all; or KEY=V,V,...
     labels

@@ -17,7 +17,7 @@ from flows.fss import network_of, trained_and_scored
 from flows.results import NAMES, OWN, slug
 from flows.run import compute
 from flows.runs import scores_of
-from flows.server import Server, set_prefect_env
+from flows.server import Server
 from flows.settings import load_config
 from flows.steps import KIN
 from pipeline.config import Config
@@ -114,7 +114,7 @@ def compare_models(
     files: list[Path] = []
     costs: dict[Variant, dict[str, Any]] = {}
     to.mkdir(parents=True, exist_ok=True)
-    with nullcontext() if fss else _one_server(next(iter(configs.values()))) as server:
+    with nullcontext() if fss else Server(next(iter(configs.values())).execution.folder) as server:
         for done, ((variant, fold, seed, _), config) in enumerate(configs.items()):
             console.print(f"{done + 1} of {len(configs)}: {variant.name}, fold {fold}, seed {seed}")
             stem = f"{slug(Path(config.experiment.dataset).stem)}-{grid.protocol}-{slug(variant.name)}-fold{fold}"
@@ -128,13 +128,6 @@ def compare_models(
                     told["cost"] = costs[variant] = known or costs.get(variant) or _cost(config)
                 file.write_text(json.dumps(told, indent=1, allow_nan=False) + "\n")
     return files
-
-
-def _one_server(config: Config) -> Server:
-    """Give one server for all runs: Prefect's event queue keeps calling the first that a process had."""
-    output = config.execution.folder
-    set_prefect_env(output)
-    return Server(output)
 
 
 def _episodic(config: Config, shots: Sequence[int], console: Console) -> Iterator[dict[str, Any]]:

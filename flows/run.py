@@ -156,12 +156,14 @@ def compute(
     one = partial(_compute_round, console=console, while_running=while_running, show=show)
     if not has_second_round(config, until) or pictures or share:
         return one(first_round(config), until, name=name, pictures=pictures, finish=finish, server=server, share=share)
-    before = one(first_round(config), "train", name=f"{name}, first round", server=server)
-    begun = FirstRound.of(before.records)
-    if begun is None:
-        raise InputError("the second round has nothing to begin with: no picture of the first one was usable")
-    ended = partial(finish, first=begun.model) if finish else None
-    found = one(config, until, name=name, finish=ended, server=server, first=begun)
+    with nullcontext(server) if server else Server(config.execution.folder) as server:
+        before = one(first_round(config), "train", name=f"{name}, first round", server=server)
+        begun = FirstRound.of(before.records)
+        if begun is None:
+            raise InputError("the second round has nothing to begin with: no picture of the first one was usable")
+        console.print("the second round begins with the first one's final model")
+        ended = partial(finish, first=begun.model) if finish else None
+        found = one(config, until, name=name, finish=ended, server=server, first=begun)
     return found._replace(first=before.records)
 
 
@@ -312,6 +314,7 @@ def _compute(
     workers = workers_of(config, lambda *m: board.show(*m), alone=plan.complete)
     set_prefect_env(output, apart)
     with nullcontext(shared) if shared else Server(output, apart) as server, Board(totals, console) as board, workers:
+        server.start()
         # Prefect takes a while to start; the workers begin meanwhile with what the flow asks for first.
         if data and plan.stages.get("teacher") and not (share and share.number > 1):
             workers.begin(learning.train_teacher_stage, config, data)

@@ -55,9 +55,10 @@ def set_prefect_env(output: Path, apart: str = "", *, quiet: bool = True) -> Non
 
 
 class Server:
-    """A server for one run, or for as long as runs are served; use it by ``with``.
+    """A server for one run or several, or for as long as runs are served; use it by ``with``.
 
-    Does nothing where Prefect has a server already.
+    It starts when it is first needed, and not at all where Prefect has a server already. Runs of one process share one:
+    Prefect's event queue keeps calling the first that a process had.
 
     Args:
         output: gets the database and the log, in ``prefect/``.
@@ -72,7 +73,11 @@ class Server:
         self._url: str | None = None
 
     def __enter__(self) -> Server:
-        if not _has_server():
+        return self
+
+    def start(self) -> None:
+        """Start it, if that has not been done; `wait` waits until it answers."""
+        if not self._process and not _has_server():
             self._home.mkdir(parents=True, exist_ok=True)
             port = _free_port(PAGES_PORT if self._pages else 0)
             self._url = f"http://127.0.0.1:{port}/api"
@@ -85,7 +90,6 @@ class Server:
                 self._process = subprocess.Popen(
                     command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
                 )
-        return self
 
     def __exit__(self, *_: Any) -> None:
         if self._process:
@@ -96,7 +100,7 @@ class Server:
                 self._process.kill()
 
     def wait(self, check: Callable[[], None] = lambda: None) -> str | None:
-        """Wait until the server answers; gives its address, or None where Prefect has one already.
+        """Start the server and wait until it answers; gives its address, or None where Prefect has one already.
 
         Args:
             check: asked again and again; what it raises ends the wait.
@@ -105,6 +109,7 @@ class Server:
             RuntimeError: it does not start.
             InputError: the one that PREFECT_API_URL names does not answer.
         """
+        self.start()
         if not self._process:
             if named := os.environ.get("PREFECT_API_URL"):
                 _check_server(named)

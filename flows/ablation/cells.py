@@ -17,9 +17,10 @@ from flows import steps
 from flows.ablation.rungs import Rung
 from flows.data import store_of
 from flows.results import slug
+from flows.rounds import FirstRound
 from flows.run import compute
 from flows.runs import SCORES
-from flows.server import Server, set_prefect_env
+from flows.server import Server
 from flows.settings import load_config
 from pipeline.config import Config
 from pipeline.errors import InputError
@@ -81,18 +82,18 @@ def compute_cells(cells: Sequence[Cell], to: Path, labels: int, console: Console
         InputError: something that the user can mend.
     """
     known = {(_place(row), row["identity"]): row for row in read_cells(to)}
-    server: Server | None = None
     rows = []
-    for number, cell in enumerate(cells):
-        row = known.get((_place(cell.key), cell.identity))
-        if row is None:
-            told = ", ".join(f"{name} {value}" for name, value in cell.key.items() if name != "dataset")
-            console.print(f"{number + 1} of {len(cells)}: {told}")
-            server = server or _server(cell.config)
-            row = {**cell.key, **_computed(cell, labels, server, console), "identity": cell.identity}
-            _write_cell(to, row)
-            console.print(f"   novel {100 * row['novel_miou']:.1f}, harmonic {100 * row['harmonic_miou']:.1f}")
-        rows.append(row)
+    folder = cells[0].config.execution.folder if cells else Path()
+    with Server(folder) as server:
+        for number, cell in enumerate(cells):
+            row = known.get((_place(cell.key), cell.identity))
+            if row is None:
+                told = ", ".join(f"{name} {value}" for name, value in cell.key.items() if name != "dataset")
+                console.print(f"{number + 1} of {len(cells)}: {told}")
+                row = {**cell.key, **_computed(cell, labels, server, console), "identity": cell.identity}
+                _write_cell(to, row)
+                console.print(f"   novel {100 * row['novel_miou']:.1f}, harmonic {100 * row['harmonic_miou']:.1f}")
+            rows.append(row)
     return rows
 
 
@@ -125,24 +126,20 @@ def _place(row: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(row[name] for name in ("rung", "dataset", "shots", "fold", "seed"))
 
 
-def _server(config: Config) -> Server:
-    output = config.execution.folder
-    set_prefect_env(output)
-    return Server(output)
-
-
 def _computed(cell: Cell, labels: int, server: Server, console: Console) -> dict[str, Any]:
-    records = compute(cell.config, "scores", console, "ablate", server=server).records
-    part = cell.rung.part
+    found = compute(cell.config, "scores", console, "ablate", server=server)
+    records, part = found.records, cell.rung.part
     record = next((r for r in records if r.stage == "scores" and r.shard == part), None)
     if record is None:
         raise InputError(f"{cell.config.experiment.dataset} has no validation pictures, so there is nothing to compare")
     scores = json.loads((store_of(cell.config).folder(record) / "scores.json").read_text())
     row = {name: scores[name] for name in SCORES}
     row["pictures"] = sum(r.counts["pictures"] for r in records if r.stage == "dataset") if part == "after" else 0
-    row["seconds"] = round(sum(r.seconds for r in _used(records, part)), 1)
+    used = {r.place: r.seconds for r in (*_used(found.first, part), *_used(records, part))}
+    row["seconds"] = round(sum(used.values()), 1)
     if labels and cell.rung.stage:
-        row["labels"] = _label_quality(cell.config, labels, cell.rung.stage)
+        first = FirstRound.of(found.first) if cell.config.experiment.second_round.label else None
+        row["labels"] = _label_quality(cell.config, labels, cell.rung.stage, first.model if first else None)
     return row
 
 
@@ -155,10 +152,12 @@ def _used(records: Sequence[StageRecord], part: str) -> Iterator[StageRecord]:
             yield record
 
 
-def _label_quality(config: Config, per_class: int, stage: str) -> dict[str, float | None]:
+def _label_quality(
+    config: Config, per_class: int, stage: str, labeller: StageRecord | None
+) -> dict[str, float | None]:
     """Give precision, recall and IoU of a stage's labels on labelled pictures, means over classes."""
     from flows.audit.run import judged_rows
 
-    rows = judged_rows(config, per_class)
+    rows = judged_rows(config, per_class, labeller)
     row = next(row for row in rows if row["class"] == "mean" and row["stage"] == stage)
     return {name: row[name] for name in ("precision", "recall", "iou", "boundary_iou")}

@@ -31,8 +31,13 @@ class Rung:
     part: str = "after"
 
 
+PLAIN = ("experiment.second_round.label=false", "experiment.second_round.prompts=0",
+         "experiment.train.synthetic_confidence=0")
+"""Without what goes beyond the paper."""
+
+
 def _switched(on: int) -> tuple[str, ...]:
-    return tuple(f"{key}={'true' if place < on else 'false'}" for place, key in enumerate(_SWITCHES))
+    return (*(f"{key}={'true' if place < on else 'false'}" for place, key in enumerate(_SWITCHES)), *PLAIN)
 
 
 LADDER = (
@@ -46,12 +51,19 @@ LADDER = (
 """The paper's ladder: every rung adds a part."""
 
 CONTROLS = (
-    Rung("copy-paste", (*_switched(0), "experiment.generate.source=copy-paste"), "none"),
+    Rung("copy-paste", (*_switched(0), "experiment.generate.source=copy-paste"), "sabr"),
     Rung("oracle", (*_switched(0), "experiment.generate.source=oracle"), "sabr"),
 )
 """As many further pictures from elsewhere."""
 
-RUNGS = {rung.name: rung for rung in (*LADDER, *CONTROLS)}
+BEYOND = (
+    Rung("confidence", (*_switched(4), "experiment.train.synthetic_confidence=2"), "sabr", "refine"),
+    Rung("adaptive", (*_switched(4), "experiment.second_round.prompts=0.5"), "sabr", "refine"),
+    Rung("second-labels", (*_switched(4), "experiment.second_round.label=true"), "sabr", "refine"),
+)
+"""What goes beyond the paper, each on top of its whole chain."""
+
+RUNGS = {rung.name: rung for rung in (*LADDER, *CONTROLS, *BEYOND)}
 
 SWEEPS = {
     "bank-lambda": ("experiment.prompts.max_similarity", ("0.85", "0.9", "0.93", "0.97", "1")),
@@ -62,25 +74,26 @@ SWEEPS = {
     "images": ("experiment.prompts.per_class", ("10", "20", "40", "80")),
     "shots": ("experiment.shots", ("1", "2", "5", "10")),
 }
-"""Name -> key and values, around picto's defaults."""
+"""Name -> key and values, around the paper's whole chain with picto's settings."""
 
 
 def chosen_rungs(names: Sequence[str], sweeps: Sequence[str]) -> list[Rung]:
     """Give the rungs of those names, and a rung for every value of the sweeps.
 
     Args:
-        names: of rungs; "ladder" stands for the paper's, "all" for every one.
+        names: of rungs; "ladder" stands for the paper's, "beyond" for what goes beyond it, "all" for every one.
         sweeps: a name, "all", or KEY=V,V,... with a key of the config.
 
     Raises:
         InputError: an unknown one.
     """
+    groups = {"all": tuple(RUNGS), "ladder": tuple(r.name for r in LADDER), "beyond": tuple(r.name for r in BEYOND)}
     found: dict[str, Rung] = {}
     for name in names:
-        several = {"all": tuple(RUNGS), "ladder": tuple(rung.name for rung in LADDER)}.get(name, (name,))
+        several = groups.get(name, (name,))
         for one in several:
             if one not in RUNGS:
-                raise InputError(f"--rungs {one}: expected ladder, all or some of {', '.join(RUNGS)}")
+                raise InputError(f"--rungs {one}: expected ladder, beyond, all or some of {', '.join(RUNGS)}")
             found[one] = RUNGS[one]
     wanted = [name for sweep in sweeps for name in (SWEEPS if sweep == "all" else (sweep,))]
     for sweep in wanted:
@@ -90,13 +103,14 @@ def chosen_rungs(names: Sequence[str], sweeps: Sequence[str]) -> list[Rung]:
 
 
 def _sweep(text: str) -> list[Rung]:
-    key, equals, values = text.partition("=")
+    own, equals, listed = text.partition("=")
     if not equals:
         if text not in SWEEPS:
             raise InputError(f"--sweep {text}: expected all, KEY=V,V or one of {', '.join(SWEEPS)}")
-        return [Rung(f"{text}={value}", (f"{SWEEPS[text][0]}={value}",)) for value in SWEEPS[text][1]]
-    key = key if key.startswith("experiment.") else f"experiment.{key}"
-    rungs = [Rung(f"{key.removeprefix('experiment.')}={value}", (f"{key}={value}",)) for value in values.split(",")]
+        key, values = SWEEPS[text]
+        return [Rung(f"{text}={value}", (*_switched(4), f"{key}={value}"), "", "refine") for value in values]
+    key = own if own.startswith("experiment.") else f"experiment.{own}"
+    rungs = [Rung(f"{key.removeprefix('experiment.')}={value}", (f"{key}={value}",)) for value in listed.split(",")]
     for rung in rungs:
         load_config("picto", rung.changes)
     return rungs

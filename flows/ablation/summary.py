@@ -16,6 +16,8 @@ from flows.ablation.rungs import RUNGS, SWEEPS
 
 FILE = "ablation.json"
 FIGURES = ("base_miou", "novel_miou", "harmonic_miou")
+FIRST = "none"
+"""The rung against which all others are a gain."""
 _LABELS = ("precision", "recall", "iou")
 
 
@@ -36,7 +38,8 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     Returns:
         rung, shots, folds, seeds; base_miou, novel_miou and harmonic_miou as {"mean", "low", "high"} in 0..1;
         ``difference``: the same of the paired differences from the rung below, on the folds and seeds that both have,
-        with its name; ``labels`` of the rung on labelled pictures, pictures and seconds, means.
+        with its name; ``gain``: from the rung without synthesis; ``labels`` of the rung on labelled pictures, pictures
+        and seconds, means.
     """
     table = pd.DataFrame(rows)
     found = []
@@ -51,8 +54,10 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             **{figure: interval(list(cells[figure])) for figure in FIGURES},
             "pictures": float(cells["pictures"].mean()), "seconds": float(cells["seconds"].mean()),
         }  # fmt: skip
-        if paired := _paired(table[table["shots"] == shots], str(rung)):
-            row["difference"] = paired
+        below = RUNGS[rung].below if rung in RUNGS else ""
+        for key, other in (("difference", below), ("gain", FIRST if rung in RUNGS and rung != FIRST else "")):
+            if paired := _paired(table[table["shots"] == shots], str(rung), other):
+                row[key] = paired
         if "labels" in cells and cells["labels"].notna().all():
             row["labels"] = {name: float(np.mean([one[name] for one in cells["labels"]])) for name in _LABELS}
         found.append(row)
@@ -84,15 +89,16 @@ def _ladder_table(rows: Sequence[Mapping[str, Any]], dataset: str, shots: int) -
     note = "± half of the 95 % interval over folds and seeds; differences are paired" if cells else "one cell each"
     lines = [
         f"## {dataset}, the ladder, {shots}-shot ({note})\n",
-        _line("rung", "folds x seeds", "base", "novel", "harmonic", "novel against the rung below", "label IoU",
-              "precision", "recall", "pictures", "minutes"),
-        _line(*["---"] * 11),
+        _line("rung", "folds x seeds", "base", "novel", "harmonic", "novel against", "gain: base", "novel", "harmonic",
+              "label IoU", "precision", "recall", "pictures", "minutes"),
+        _line(*["---"] * 14),
     ]  # fmt: skip
     for row in rows:
         labels = row.get("labels", {})
         lines.append(_line(
             row["rung"], f"{len(row['folds'])} x {len(row['seeds'])}", *(_cell(row[f]) for f in FIGURES),
-            _difference(row.get("difference")), *(_percent(labels.get(n)) for n in ("iou", "precision", "recall")),
+            _difference(row.get("difference")), *(_spread(row.get("gain"), figure) for figure in FIGURES),
+            *(_percent(labels.get(n)) for n in ("iou", "precision", "recall")),
             f"{row['pictures']:.0f}", f"{row['seconds'] / 60:.1f}",
         ))  # fmt: skip
     return "\n".join(lines) + "\n"
@@ -112,8 +118,7 @@ def _sweep_table(rows: Sequence[Mapping[str, Any]], dataset: str, name: str) -> 
     return "\n".join(lines) + "\n"
 
 
-def _paired(table: pd.DataFrame, rung: str) -> dict[str, Any] | None:
-    below = RUNGS[rung].below if rung in RUNGS else ""
+def _paired(table: pd.DataFrame, rung: str, below: str) -> dict[str, Any] | None:
     places = table.set_index(["rung", "fold", "seed"])
     if not below or below not in set(table["rung"]):
         return None
@@ -136,9 +141,13 @@ def _cell(figure: Mapping[str, float]) -> str:
 
 
 def _difference(found: Mapping[str, Any] | None) -> str:
+    return f"{found['from']}: {_spread(found, 'novel_miou')}" if found else ""
+
+
+def _spread(found: Mapping[str, Any] | None, figure: str) -> str:
     if not found:
         return ""
-    one = found["novel_miou"]
+    one = found[figure]
     spread = f" ({100 * one['low']:+.1f} to {100 * one['high']:+.1f})" if found["cells"] > 1 else ""
     return f"{100 * one['mean']:+.1f}{spread}"
 

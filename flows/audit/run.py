@@ -22,6 +22,7 @@ from flows.data import split_of
 from flows.progress import tell
 from flows.run import check_device, check_own, check_writable
 from pipeline.config import Config
+from pipeline.store import StageRecord
 
 
 @dataclass(frozen=True)
@@ -58,15 +59,18 @@ def audit(config: Config, name: str, per_class: int, grid: Grid | None = None) -
     if grid is not None:
         places = [(class_, items.picture(place)) for class_, found in items.places.items() for place in found]
         halves([class_ for class_, _ in places], [picture for _, picture in places])
-    shards = _judged(config, items, grid)
+    shards = _judged(config, items, grid, train_guide(config))
     told, best = sum_up(config, shards, items.reported, grid)
     return Audit(told, write_page(config, name, told, shards, best))
 
 
-def judged_rows(config: Config, per_class: int) -> list[dict[str, Any]]:
-    """Judge every labelling stage and give `scores.rows_of` alone, without a page; arguments and errors as `audit`."""
+def judged_rows(config: Config, per_class: int, labeller: StageRecord | None = None) -> list[dict[str, Any]]:
+    """Judge every labelling stage and give `scores.rows_of` alone, without a page; arguments and errors as `audit`.
+
+    ``labeller`` makes the first labels: the final model of a first round; None: the teacher, which is trained.
+    """
     _check(config)
-    shards = _judged(config, choose_items(config, per_class), None)
+    shards = _judged(config, choose_items(config, per_class), None, labeller or train_guide(config))
     return rows_of(STAGES, {class_: shard.counts for class_, shard in shards.items()})
 
 
@@ -78,8 +82,7 @@ def _check(config: Config) -> None:
         wiring.refiner_place(config)
 
 
-def _judged(config: Config, items: Items, grid: Grid | None) -> dict[str, Shard]:
-    teacher = train_guide(config)
+def _judged(config: Config, items: Items, grid: Grid | None, teacher: StageRecord) -> dict[str, Shard]:
     shards = {}
     for class_ in items.places:
         shards[class_] = judged_shard(config, teacher, items, class_, grid)

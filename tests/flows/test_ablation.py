@@ -9,7 +9,7 @@ from scipy import stats
 
 from flows.ablation.cells import FILE, compute_cells, list_cells, read_cells
 from flows.ablation.charts import draw_ablation
-from flows.ablation.rungs import LADDER, RUNGS, SWEEPS, chosen_rungs
+from flows.ablation.rungs import BEYOND, LADDER, PLAIN, RUNGS, SWEEPS, chosen_rungs
 from flows.ablation.summary import interval, summarise, table_of
 from flows.data import find_data, labelled, split_of, store_of
 from flows.run import compute
@@ -29,21 +29,29 @@ def test_every_rung_of_the_ladder_switches_one_thing_on():
     configs = [load_config("picto", rung.changes).experiment for rung in LADDER]
     on = [[c.prompts.enabled, c.filter.enabled, c.relabel.enabled, c.refine.enabled] for c in configs]
     assert [sum(one) for one in on] == [0, 0, 1, 2, 3, 4]
-    assert configs[-1] == load_config("picto").experiment
+    assert configs[-1] == load_config("picto", PLAIN).experiment
+    assert all(config.second_round == configs[-1].second_round for config in configs)
     assert [rung.below for rung in LADDER] == ["", *(rung.name for rung in LADDER[:-1])]
 
 
 def test_sweeps_are_valid_and_hold_the_default():
     """Every value passes the config's checks, and picto's own value is among them."""
-    for name, (key, values) in SWEEPS.items():
-        found = [load_config("picto", [f"{key}={value}"]) for value in values]
-        assert load_config("picto") in found, name
+    for name in SWEEPS:
+        found = [load_config("picto", rung.changes) for rung in chosen_rungs([], [name])]
+        assert load_config("picto", PLAIN) in found, name
+
+
+def test_what_goes_beyond_the_paper_changes_one_thing():
+    """Each of these rungs is the whole chain and one setting more."""
+    whole = set(LADDER[-1].changes)
+    assert [len(set(rung.changes) - whole) for rung in BEYOND] == [1, 1, 1]
+    assert {r.name for r in chosen_rungs(["beyond"], [])} == {"confidence", "adaptive", "second-labels"}
 
 
 @pytest.mark.parametrize(
     ("names", "sweeps", "told"),
     [
-        (["abc"], [], "--rungs abc: expected ladder, all or some of none"),
+        (["abc"], [], "--rungs abc: expected ladder, beyond, all or some of none"),
         ([], ["abc"], "--sweep abc: expected all, KEY="),
         ([], ["filter.min_simlarity=1"], "did you mean"),
         ([], ["relabel.blend=2"], "expected a number from 0 to 1"),
@@ -78,7 +86,8 @@ def test_differences_are_paired_over_what_both_rungs_have():
     assert second["novel_miou"]["high"] - second["novel_miou"]["low"] > 0.5
     text = table_of([first, second], "picto")
     assert "| none | 2 x 2 | 60.0 | 40.0 ±" in text
-    assert "+10.0 (+10.0 to +10.0)" in text
+    assert "| none: +10.0 (+10.0 to +10.0) |" in text
+    assert second["gain"] == second["difference"]
 
 
 def test_charts_are_the_same_bytes_for_the_same_rows(tmp_path):
