@@ -20,6 +20,8 @@ NAMES = {
 }  # fmt: skip
 OWN = ("before", "after")
 """Scores that belong to the learner; the others are the same whatever learns."""
+ABLATION = "ablation.json"
+"""What ``syn4seg ablate`` writes into a folder of scores."""
 HEAD = "# Results\n\nMade by `python -m flows.results docs/results` from the scores that the runs wrote; in %.\n"
 
 
@@ -29,7 +31,7 @@ def tables(folder: Path) -> str:
     A file holds what ``scores.json`` or ``syn4seg evaluate --to FILE`` has; ``"model"`` names the row. Entries of the
     same fold that differ in their seed are averaged, with their standard deviation. GFSS tables have the aggregates of
     their convention: base with background and total in gfss-capl, base without it and mean in gfss-diam. Charts that
-    `flows.charts` drew there come first.
+    `flows.charts` and ``syn4seg ablate`` drew there come first; the latter's tables follow those of the scores.
 
     Args:
         folder: of ``*.json`` files; a ``notes.md`` beside them comes last.
@@ -42,7 +44,8 @@ def tables(folder: Path) -> str:
     told = [notes.read_text()] if notes.exists() else []
     charts = [f"![{c.stem}]({folder.name}/{c.name})\n" for c in sorted(folder.glob("*.svg"))]
     return "\n".join([
-        HEAD, *charts, *_fss_tables(found.fss), *_cost_tables(found.costs), *_gfss_tables(found.gfss), *told
+        HEAD, *charts, *_fss_tables(found.fss), *_cost_tables(found.costs), *_gfss_tables(found.gfss),
+        *_ladder(folder), *told,
     ])  # fmt: skip
 
 
@@ -60,7 +63,7 @@ def read_results(folder: Path) -> Results:
     Raises:
         InputError: there are none, or one is no scores file.
     """
-    files = sorted(folder.glob("*.json"))
+    files = sorted(path for path in folder.glob("*.json") if path.name != ABLATION)
     if not files:
         raise InputError(f"no results in {folder}: write some with syn4seg evaluate --to {folder}/NAME.json")
     fss, gfss, costs = [], [], []
@@ -85,6 +88,17 @@ def read_results(folder: Path) -> Results:
                 name = f"{told['model']}, {NAMES[part]}" if "model" in told and part in OWN else NAMES[part]
                 gfss.append({**key, "model": name, **{k: told[part].get(v, nan) for k, v in names.items()}})
     return Results(fss, gfss, costs)
+
+
+def _ladder(folder: Path) -> list[str]:
+    """Give the tables of an ablation that lies in the folder."""
+    if not (folder / ABLATION).exists():
+        return []
+    from flows.ablation.summary import table_of
+
+    rows = json.loads((folder / ABLATION).read_text())
+    names = sorted({row["dataset"] for row in rows})
+    return [table_of([row for row in rows if row["dataset"] == name], name) for name in names]
 
 
 def slug(name: str) -> str:

@@ -13,8 +13,8 @@ from scipy import stats
 
 from flows.ablation.cells import read_cells
 from flows.ablation.rungs import RUNGS, SWEEPS
+from flows.results import ABLATION
 
-FILE = "ablation.json"
 FIGURES = ("base_miou", "novel_miou", "harmonic_miou")
 FIRST = "none"
 """The rung against which all others are a gain."""
@@ -22,11 +22,16 @@ _LABELS = ("precision", "recall", "iou")
 
 
 def interval(values: Sequence[float]) -> dict[str, float]:
-    """Give the mean of n values and its 95 % interval by Student's t, clipped to nothing; all three equal for n = 1."""
+    """Give the mean of n values and its 95 % interval by Student's t; all three are equal for n = 1."""
     x = np.asarray(values, dtype=np.float64)
     mean = float(x.mean())
     reach = float(stats.t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x))) if len(x) > 1 else 0.0
     return {"mean": mean, "low": mean - reach, "high": mean + reach}
+
+
+def _clipped(figure: dict[str, float]) -> dict[str, float]:
+    """Give an interval of a share within 0..1."""
+    return {name: min(max(value, 0.0), 1.0) for name, value in figure.items()}
 
 
 def summarise(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -36,7 +41,7 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         rows: as `cells.read_cells` gives them, of one data set.
 
     Returns:
-        rung, shots, folds, seeds; base_miou, novel_miou and harmonic_miou as {"mean", "low", "high"} in 0..1;
+        dataset, rung, shots, folds, seeds; base_miou, novel_miou and harmonic_miou as {"mean", "low", "high"} in 0..1;
         ``difference``: the same of the paired differences from the rung below, on the folds and seeds that both have,
         with its name; ``gain``: from the rung without synthesis; ``labels`` of the rung on labelled pictures, pictures
         and seconds, means.
@@ -49,9 +54,10 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     )
     for (shots, rung), cells in groups:
         row: dict[str, Any] = {
-            "rung": rung, "shots": int(shots), "folds": sorted({int(f) for f in cells["fold"]}),
+            "dataset": str(cells["dataset"].iloc[0]), "rung": rung, "shots": int(shots),
+            "folds": sorted({int(f) for f in cells["fold"]}),
             "seeds": sorted({int(s) for s in cells["seed"]}),
-            **{figure: interval(list(cells[figure])) for figure in FIGURES},
+            **{figure: _clipped(interval(list(cells[figure]))) for figure in FIGURES},
             "pictures": float(cells["pictures"].mean()), "seconds": float(cells["seconds"].mean()),
         }  # fmt: skip
         below = RUNGS[rung].below if rung in RUNGS else ""
@@ -65,10 +71,14 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def write_summary(folder: Path, dataset: str) -> list[dict[str, Any]]:
-    """Write ``ablation.json`` of a data set's cells, and give its rows."""
-    rows = summarise([row for row in read_cells(folder) if row["dataset"] == dataset])
-    (folder / FILE).write_text(json.dumps(rows, indent=1) + "\n")
-    return rows
+    """Write ``ablation.json`` of all cells of a folder, and give the rows of a data set."""
+    cells = read_cells(folder)
+    rows = [
+        row for name in sorted({cell["dataset"] for cell in cells})
+        for row in summarise([cell for cell in cells if cell["dataset"] == name])
+    ]  # fmt: skip
+    (folder / ABLATION).write_text(json.dumps(rows, indent=1) + "\n")
+    return [row for row in rows if row["dataset"] == dataset]
 
 
 def table_of(rows: Sequence[Mapping[str, Any]], dataset: str) -> str:

@@ -10,8 +10,9 @@ from scipy import stats
 from flows.ablation.cells import FILE, compute_cells, list_cells, read_cells
 from flows.ablation.charts import draw_ablation
 from flows.ablation.rungs import BEYOND, LADDER, PLAIN, RUNGS, SWEEPS, chosen_rungs
-from flows.ablation.summary import interval, summarise, table_of
+from flows.ablation.summary import interval, summarise, table_of, write_summary
 from flows.data import find_data, labelled, split_of, store_of
+from flows.results import tables
 from flows.run import compute
 from flows.settings import load_config
 from pipeline.errors import InputError
@@ -88,6 +89,19 @@ def test_differences_are_paired_over_what_both_rungs_have():
     assert "| none | 2 x 2 | 60.0 | 40.0 ±" in text
     assert "| none: +10.0 (+10.0 to +10.0) |" in text
     assert second["gain"] == second["difference"]
+
+
+def test_the_ladder_stands_in_the_results(tmp_path):
+    """Beside the scores of runs, data set by data set; intervals of shares end at 0 and 1."""
+    cells = [row("none", 0, seed, novel) for seed, novel in enumerate((0.0, 0.9))]
+    cells += [{**row("sabr", 0, 0, 0.5), "dataset": "other"}]
+    (tmp_path / FILE).write_text("".join(json.dumps(cell) + "\n" for cell in cells))
+    (rung,) = write_summary(tmp_path, "picto")
+    assert (rung["novel_miou"]["low"], rung["novel_miou"]["high"]) == (0, 1)
+    told = {"dataset": "picto", "protocol": "fss", "shots": 1, "fold": 0, "seed": 0}
+    (tmp_path / "run.json").write_text(json.dumps(told))
+    text = tables(tmp_path)
+    assert text.index("## other, the ladder, 1-shot") < text.index("## picto, the ladder, 1-shot")
 
 
 def test_charts_are_the_same_bytes_for_the_same_rows(tmp_path):
