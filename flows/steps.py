@@ -55,8 +55,8 @@ _MODULES = {
     "filter": "pipeline.filtering", "relabel": "pipeline.relabel", "refine": "pipeline.refine",
     "dataset": "pipeline.assemble", "agreement": "pipeline.agreement",
 }  # fmt: skip
-TEACHER_VERSION = 4
-FINAL_VERSION = 3
+TEACHER_VERSION = 5
+FINAL_VERSION = 4
 SCORES_VERSION = 1
 FSS_VERSION = 2
 CONTROLS_VERSION = 1

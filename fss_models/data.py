@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from scipy.ndimage import binary_propagation
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -176,6 +177,9 @@ class SplitPictures:
         return np.array([known.setdefault(self.pictures.where(i)[0], len(known)) for i in range(len(self))], np.int64)
 
 
+_EIGHT = np.ones((3, 3), dtype=bool)
+
+
 @dataclass(frozen=True)
 class Variation:
     """How much a picture is varied.
@@ -253,9 +257,10 @@ def vary_look(x: Tensor, variation: Variation, rng: np.random.Generator) -> Tens
 def lay_over(
     below: tuple[Tensor, Tensor], above: tuple[Tensor, Tensor], label: int
 ) -> tuple[Tensor, Tensor]:
-    """Lay the things of one label, and the ignored rim around them, over another picture.
+    """Lay the things of one label, and the ignored pixels that hang together with them, over another picture.
 
-    Only place and company of a thing change this way; its pixels are its own.
+    Only place and company of a thing change this way; its pixels are its own. Ignored ones may be its rim, or parts
+    that nobody is sure of: without them a thing would be learnt with holes.
 
     Args:
         below: picture float (3, H, W) and labels uint8 (H, W).
@@ -263,8 +268,7 @@ def lay_over(
         label: which label to lay over.
     """
     thing = above[1] == label
-    near = F.max_pool2d(thing[None].float(), 5, stride=1, padding=2)[0] > 0
-    cut = thing | ((above[1] == IGNORE) & near)
+    cut = torch.from_numpy(binary_propagation(thing.numpy(), _EIGHT, (thing | (above[1] == IGNORE)).numpy()))
     soft = F.avg_pool2d(F.pad(cut[None].float(), (1, 1, 1, 1), mode="replicate"), 3, stride=1)[0]
     soft = torch.where(cut, soft.clamp(min=0.5), torch.zeros(()))
     picture = above[0] * soft + below[0] * (1 - soft)

@@ -91,15 +91,15 @@ def test_variation_belongs_to_its_generator():
 
 
 def test_laying_over_keeps_the_rest():
-    """Only the thing and its ignored rim come from above."""
+    """Only the thing and the ignored pixels that hang together with it, however many, come from above."""
     below = (torch.zeros(3, 16, 16), torch.ones(16, 16, dtype=torch.uint8))
     labels = torch.zeros(16, 16, dtype=torch.uint8)
-    labels[4:10, 4:10] = 255
+    labels[4:10, 4:14] = 255
     labels[5:9, 5:9] = 7
     labels[0, 15] = 255
     picture, out = lay_over(below, (torch.ones(3, 16, 16), labels), 7)
     assert (out == 7).sum() == 16
-    assert (out == 255).sum() == 20
+    assert (out == 255).sum() == 44
     assert out[0, 15] == 1
     assert picture[0, 6, 6] == 1
     assert picture[0, 0, 0] == 0
