@@ -133,7 +133,7 @@ def evaluate_model(
 
     return _plain(evaluate_gfss(
         model, _scored(config, data), split_of(config), protocol_of(config), side=side_of(config),
-        progress=lambda done, total: progress(done / total),
+        progress=lambda done, total: progress(done / total), expected_iou=config.experiment.expected_iou,
     ))  # fmt: skip
 
 

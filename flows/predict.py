@@ -96,7 +96,8 @@ def _labeller(
         if multiscale:
             raise InputError(f"--multiscale goes with fss models: {name} of {run.name} is a GFSS model")
         split, model = split_of(config), wiring.load_model(folder, backbone, device)
-        return lambda picture: predict_gfss(model, picture), split.names, split.to_dataset
+        expected = config.experiment.expected_iou
+        return lambda picture: predict_gfss(model, picture, expected), split.names, split.to_dataset
     from fss_models.fss import FssNetwork
     from fss_models.predict import predict_fss
 

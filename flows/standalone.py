@@ -125,9 +125,10 @@ def evaluate_alone(
         InputError: the run is of another protocol or model, or an option does not go with it.
     """
     for override in overrides:
-        if not override.strip().startswith(("execution.", "experiment.fss.")):
+        if not override.strip().startswith(("execution.", "experiment.fss.", "experiment.expected_iou=")):
             raise InputError(
-                f"--set {override}: a finished run can only be scored with another execution.KEY or experiment.fss.KEY"
+                f"--set {override}: a finished run can only be scored with another execution.KEY, experiment.fss.KEY "
+                "or experiment.expected_iou"
             )
     yaml = str(folder / "experiment.yaml")
     config = load_config(yaml, overrides)

@@ -302,7 +302,10 @@ def train_step(config: Config, data: DataSets, start: Finished, dataset: Finishe
 
 def scores_step(config: Config, data: DataSets, model: Finished, name: str) -> Step:
     """What a model reaches on the validation pictures."""
-    inputs = {"model": model.content, "validation": data["validation"].content(), "split": _fold(config)}
+    validation, expected = data["validation"].content(), config.experiment.expected_iou
+    inputs: dict[str, Any] = {"model": model.content, "validation": validation, "split": _fold(config)}
+    if expected != (1, 1):
+        inputs["expected_iou"] = list(expected)
     if more := _protocol(config):
         inputs |= {**more, "places": hash_json(scored_places(config))}
         if protocol_of(config).resolution == "original":

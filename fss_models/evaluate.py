@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from fss_models.augment import as_tensors, unfit
 from fss_models.data import Labelled
+from fss_models.decision import ARGMAX, ExpectedIou, votes
 from fss_models.gfss import GfssModel
 from fss_models.layers import masked_average, resize, resize_labels
 from fss_models.metrics import ConfusionMatrix, gfss_scores
@@ -23,7 +24,7 @@ Progress = Callable[[int, int], None]
 @torch.no_grad()
 def evaluate_gfss(
     model: GfssModel, data: Labelled, split: ClassSplit, protocol: GfssProtocol = DIAM, *, side: int = 0,
-    batch: int = 16, progress: Progress | None = None,
+    batch: int = 16, progress: Progress | None = None, expected_iou: ExpectedIou = ARGMAX,
 ) -> dict[str, Any]:
     """Score a model with its supports.
 
@@ -37,12 +38,16 @@ def evaluate_gfss(
         side: of the squares that the model sees, in pixels; 0 leaves pictures as they are.
         batch: pictures at once.
         progress: told (pictures done, total).
+        expected_iou: of base and novel classes, see `decision`.
 
     Returns:
         Every aggregate of `metrics.gfss_scores`, and ``reported``, those of the protocol's papers.
     """
     model.eval()
-    predict = model.log_probabilities if _enlarges(protocol, side) else model
+
+    def predict(pictures: Tensor) -> Tensor:
+        return votes(model.log_probabilities(pictures), model.config.base, expected_iou)
+
     return _score(predict, model, data, split, batch, progress, protocol, side)
 
 

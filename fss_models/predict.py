@@ -10,6 +10,7 @@ import torch
 
 from fss_models.augment import fit, unfit
 from fss_models.data import Arrays
+from fss_models.decision import ARGMAX, ExpectedIou, votes
 from fss_models.episodes import Episode
 from fss_models.evaluate_fss import fitted_batch
 from fss_models.gfss import GfssModel
@@ -18,7 +19,7 @@ from pipeline.types import LabelMap, Mask, Picture
 
 
 @torch.no_grad()
-def predict_gfss(model: GfssModel, picture: Picture) -> LabelMap:
+def predict_gfss(model: GfssModel, picture: Picture, expected_iou: ExpectedIou = ARGMAX) -> LabelMap:
     """Give the split id of every pixel, uint8 (H, W).
 
     The picture is brought to the size of the supports, or to that which the backbone enlarges them to where it is
@@ -27,10 +28,11 @@ def predict_gfss(model: GfssModel, picture: Picture) -> LabelMap:
     Args:
         model: with supports, in evaluation mode.
         picture: uint8 RGB (H, W, 3).
+        expected_iou: of base and novel classes, see `decision`.
     """
     x, _ = fit(picture, np.zeros(picture.shape[:2], np.uint8), _side(model, model.side, picture))
-    logits = model.log_probabilities(x[None].to(model.fusion.offsets.device))[0]
-    return unfit(logits, picture.shape[:2]).argmax(0).to(torch.uint8).cpu().numpy()
+    log = model.log_probabilities(x[None].to(model.fusion.offsets.device))[0]
+    return unfit(votes(log, model.config.base, expected_iou), picture.shape[:2]).argmax(0).to(torch.uint8).cpu().numpy()
 
 
 @torch.no_grad()

@@ -25,6 +25,12 @@ def _range(scale: tuple[float, float]) -> tuple[float, float]:
     return scale
 
 
+def _shares(pair: tuple[float, float]) -> tuple[float, float]:
+    if not all(0 < share <= 1 for share in pair):
+        raise ValueError("expected two numbers above 0 and at most 1, such as [0.55, 0.35]")
+    return pair
+
+
 def _counted(value: object) -> object:
     return AUTO if value == "auto" else value
 
@@ -358,6 +364,10 @@ class Experiment(Settings):
     validation_pictures: int = Field(300, ge=1, description="validation scenes of picto")
     validation: Literal["validation", "tuning"] = Field(
         "validation", description="scenes of picto that models are scored on; tuning: those that settings are chosen on"
+    )
+    expected_iou: Annotated[tuple[float, float], AfterValidator(_shares)] = Field(
+        (0.55, 0.35), description="of base and of novel classes: a pixel gets the class whose probability divided by "
+        "its expected IoU is highest, best for mIoU (fss_models.decision); [1, 1]: the most probable one, as published"
     )
     prompts: PromptSettings = PromptSettings()
     generate: GenerateSettings = GenerateSettings()

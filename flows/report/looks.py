@@ -60,7 +60,7 @@ def write_looks(config: Config, run: Path, found: Found, folder: Path) -> dict[s
         if data and "validation" in data:
             models = {name: _model(config, run, name) for name in names}
             shown = _choose(config, data)
-            looks["predictions"] = _predictions(models, shown, split_of(config), folder)
+            looks["predictions"] = _predictions(config, models, shown, folder)
             looks["maps"] = _maps(models[names[-1]], shown, split_of(config), folder)
             looks["mapped"] = names[-1]
     except (InputError, OSError) as error:
@@ -92,13 +92,13 @@ def _choose(config: Config, data: DataSets) -> list[tuple[str, Picture, LabelMap
 
 
 def _predictions(
-    models: Mapping[str, Any], shown: list[tuple[str, Picture, LabelMap]], split: ClassSplit, folder: Path
+    config: Config, models: Mapping[str, Any], shown: list[tuple[str, Picture, LabelMap]], folder: Path
 ) -> list[dict[str, Any]]:
     from fss_models.predict import predict_gfss
 
-    rows = []
+    rows, split = [], split_of(config)
     for number, (name, picture, truth) in enumerate(shown):
-        labels = [predict_gfss(model, picture) for model in models.values()]
+        labels = [predict_gfss(model, picture, config.experiment.expected_iou) for model in models.values()]
         stem = folder / "looks" / f"prediction-{number:02d}"
         size = write_thumbnail(stem.with_suffix(".jpg"), picture)
         strip = [codes_of(one.astype(np.uint8)) for one in (truth, *labels)]
