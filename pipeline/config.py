@@ -168,10 +168,10 @@ class AnnotateSettings(Settings):
 class FilterSettings(Settings):
     """APF. Source: systems.md 4.4."""
 
-    min_similarity: float = Field(0.3, ge=-1, le=1, description="lambda: keep a region at or above this cosine")
+    min_similarity: float = Field(0.2, ge=-1, le=1, description="lambda: keep a region at or above this cosine")
     min_area: float = Field(0.001, ge=0, le=1, description="smaller components become free, fraction of the picture")
     part: float = Field(
-        0.0625, gt=0, le=1, description="components are cut into squares of this side, fraction of the longer side; "
+        0.03125, gt=0, le=1, description="components are cut into squares of this side, fraction of the longer side; "
         "1: judged whole, as published"
     )
     centre: bool = Field(True, description="subtract every picture's own mean feature before APF's and APR's cosine")
@@ -282,7 +282,7 @@ class TrainSettings(LoopSettings):
     """Training of the teacher and of the final model; picto's values were measured, see docs/log.md."""
 
     base_steps: int = Field(300, ge=1, description="of the teacher's base learner and decoder; published: 100 epochs")
-    final_steps: int = Field(200, ge=1, description="steps of the final model, with or without synthetic data")
+    final_steps: int = Field(400, ge=1, description="steps of the final model, with or without synthetic data")
     batch: int = Field(8, ge=1, description="pictures a step")
     lr: float = Field(1e-2, gt=0, description="peak learning rate; published: 2.5e-3 (BAM's 2.5e-4 x 10)")
     side: Side = Field(

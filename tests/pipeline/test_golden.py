@@ -59,7 +59,7 @@ def test_results_change_only_with_the_version() -> None:
         Sample("boat-0000-0", "boat", "a boat", 0, np.zeros((48, 48, 3), np.uint8)), scores, SPLIT,
         AnnotateSettings(),
     )  # fmt: skip
-    trusted = filtering.filter_regions(first, features, east, SPLIT, FilterSettings(min_similarity=0.6))
+    trusted = filtering.filter_regions(first, features, east, SPLIT, FilterSettings(min_similarity=0.6, part=1 / 16))
     filled = relabel.relabel(trusted, features, east, SPLIT, RelabelSettings(min_similarity=0.5))
     sharp = refine.refine(filled, Disc(), SPLIT, RefineSettings(band=0.05))
     words = [p.text for p in GrammarAgent(load_vocabulary("picto"), 0).propose("boat", 64)]
