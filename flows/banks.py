@@ -12,7 +12,8 @@ import numpy as np
 from flows import asking, steps, wiring
 from flows.data import novel_names, store_of, vocabulary_of
 from flows.report.banks import DIVERSITY
-from flows.stages import AGREEMENT, compute_shard, write_lines
+from flows.stages import compute_shard, write_lines
+from pipeline.agreement import FILE
 from pipeline.config import Config
 from pipeline.store import Draft, StageRecord
 from prompts.bank import Prompt, PromptBank
@@ -75,7 +76,7 @@ def _agreement(config: Config, records: Sequence[StageRecord]) -> dict[str, list
     rows = [
         json.loads(line)
         for record in records
-        for line in (store_of(config).folder(record) / AGREEMENT).read_text().splitlines()
+        for line in (store_of(config).folder(record) / FILE).read_text().splitlines()
     ]
     return {name: [row for row in rows if row["name"] == name] for name in novel_names(config)}
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.console import AsJson, Count, Output, duration, one_of, out, print_json, print_scores, size_of
-from flows.steps import CHAIN
+from flows.steps import BESIDE, CHAIN
 from pipeline.config import Config
 from pipeline.errors import InputError
 
@@ -53,7 +53,7 @@ def show(
         raise InputError("--to names the contact sheet of a sample: give --sample ID too")
     if to and to.suffix.lower() not in SHEETS:
         raise InputError(f"--to {to}: expected a file that ends in {', '.join(SHEETS)}")
-    wanted = stage if stage is None or stage == "fss" else one_of(stage, CHAIN, "stage")
+    wanted = stage if stage is None or stage in BESIDE else one_of(stage, CHAIN, "stage")
     folder = find_run(output, run)
     if sample:
         _show_sample(folder, sample, to or folder / "looks" / f"{sample}.png", as_json=json_)

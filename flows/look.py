@@ -18,6 +18,7 @@ from flows.report.samples import SCORES, STAGES, Gallery, Measured, measure
 from flows.report.summary import curves_of
 from flows.report.why import Stories, limits_of
 from flows.runs import config_of_run, read_told
+from pipeline.agreement import FILE
 from pipeline.classes import ClassSplit
 from pipeline.config import Config
 from pipeline.errors import InputError
@@ -102,6 +103,8 @@ def classes_of_stage(opened: Opened, stage: str) -> list[dict[str, Any]]:
              "scores": {f"{who} {key}": value for who, told in (b["diversity"] or {}).items()
                         for key, value in told.items()}} for b in banks
         ]  # fmt: skip
+    if stage == "agreement":
+        return _agreement(opened)
     if stage == "dataset":
         (record,) = found.of(stage)
         return [{"class": n, "kept": record.counts[n]} for n in opened.split.novel if n in record.counts]
@@ -152,6 +155,18 @@ def story_of(opened: Opened, name: str) -> Told:
 
 def _last(values: Sequence[float | None]) -> float | None:
     return next((value for value in reversed(values) if value is not None), None)
+
+
+def _agreement(opened: Opened) -> list[dict[str, Any]]:
+    """Give for each class how far the first round's final model agreed with its labels."""
+    found = opened.found
+    files = [found.store.folder(record) / FILE for record in found.of("agreement")]
+    table = pd.concat([pd.read_json(file, lines=True) for file in files])
+    return [
+        {"class": name, "made": len(mine), "scores": {"agreement": float(mine["agreement"].mean())},
+         "worst": mine.sort_values("agreement", kind="stable")[["id", "agreement"]][:WORST].to_dict("records")}
+        for name, mine in table.groupby("name", sort=False)
+    ]  # fmt: skip
 
 
 def _pictures(opened: Opened, stage: str) -> list[dict[str, Any]]:

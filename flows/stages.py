@@ -13,7 +13,7 @@ from flows.controls import control_samples
 from flows.data import split_of, store_of
 from flows.progress import tell
 from flows.steps import Step
-from pipeline.agreement import agreement
+from pipeline.agreement import FILE, agreement
 from pipeline.annotate import annotate, look_twice
 from pipeline.assemble import write_voc
 from pipeline.classes import IGNORE
@@ -24,9 +24,6 @@ from pipeline.refine import refine
 from pipeline.relabel import relabel
 from pipeline.store import Draft, StageRecord
 from pipeline.types import Floats, Sample
-
-AGREEMENT = "agreement.jsonl"
-"""In a shard of that stage: a line a sample with id, name, prompt and agreement."""
 
 
 def draw_images(config: Config, step: Step, orders: Sequence[Order]) -> StageRecord:
@@ -110,7 +107,7 @@ def write_agreement(config: Config, sharp: StageRecord, model: StageRecord) -> S
             {"id": s.id, "name": s.name, "prompt": s.prompt, "agreement": round(agreement(s, p, split, settings), 4)}
             for s, p in zip(samples, scores if samples else (), strict=True)
         ]
-        write_lines(draft, AGREEMENT, rows)
+        write_lines(draft, FILE, rows)
         draft.counts = {"samples": len(samples)}
 
     return compute_shard(config, steps.agreement_step(config, sharp, model), work)

@@ -15,6 +15,9 @@ from pipeline.types import Floats, Sample
 
 VERSION = 1
 
+FILE = "agreement.jsonl"
+"""In a shard of that stage: a line a sample with id, name, prompt and agreement."""
+
 
 def agreement(sample: Sample, scores: Floats, split: ClassSplit, settings: AnnotateSettings) -> float:
     """Give the agreement on one picture, 0..1.

@@ -187,6 +187,9 @@ class SlowServer:
     def __exit__(self, *_):
         pass
 
+    def start(self):
+        """Start nothing."""
+
     def wait(self, check):
         """Wait until the check fails."""
         while True:

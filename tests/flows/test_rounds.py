@@ -1,6 +1,7 @@
 """Two rounds: what the second does with the first one's model, and what both share."""
 
 import json
+import shutil
 
 import pytest
 from rich.console import Console
@@ -44,10 +45,20 @@ def test_the_first_round_is_a_config_of_its_own(share, per_class, waiting):
 
 
 @pytest.fixture(scope="module")
-def twice(prefect, overrides):
+def apart(overrides, tmp_path_factory):
+    """The tiny run's overrides with a store of their own."""
+    output = next(pair.partition("=")[2] for pair in overrides if pair.startswith("execution.output"))
+    folder = tmp_path_factory.mktemp("twice")
+    shutil.copytree(f"{output}/store", folder / "store")
+    shutil.copytree(f"{output}/data", folder / "data")
+    return [*(pair for pair in overrides if not pair.startswith("execution.output")), f"execution.output={folder}"]
+
+
+@pytest.fixture(scope="module")
+def twice(prefect, apart):
     """A tiny run in two rounds: its config, folder and the plan before it."""
     own = ["experiment.second_round.label=true", "experiment.second_round.prompts=0.5"]
-    config = load_config(None, [*overrides, *own])
+    config = load_config(None, [*apart, *own])
     plan = make_plan(config)
     folder, _ = run(config, "twice", "scores", QUIET)
     assert folder
@@ -100,9 +111,19 @@ def test_a_plan_counts_both_rounds(twice):
     assert run(config, "twice", "scores", QUIET)[1].complete
 
 
-def test_shared_work_of_the_first_round(twice, overrides):
+def test_shared_work_of_the_first_round(twice, apart):
     """A run without a second round, and as many prompts as the first, has nothing to train but the scores' model."""
     config, _, _ = twice
-    plan = make_plan(load_config(None, [*overrides, "experiment.prompts.per_class=1"]), "train")
+    plan = make_plan(load_config(None, [*apart, "experiment.prompts.per_class=1"]), "train")
     assert plan.complete
     assert first_round(config).experiment.prompts.per_class == 1
+
+
+def test_agreement_can_be_looked_at(call, twice):
+    """A row a class, with the pictures on which model and labels agree least."""
+    config, folder, _ = twice
+    code, told, complaint = call("show", folder.name, "agreement", "--json", "--output", config.execution.output)
+    assert code == 0, complaint
+    rows = json.loads(told)["rows"]
+    assert [row["made"] for row in rows] == [1] * 5
+    assert all(0 <= row["scores"]["agreement"] <= 1 and len(row["worst"]) == 1 for row in rows)

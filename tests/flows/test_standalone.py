@@ -257,7 +257,7 @@ def test_evaluate_on_another_data_set(call, output, trained, targets, monkeypatc
         (["evaluate", "--dataset", "isic"], "no isic in data: get task 1"),
         (["evaluate", "--dataset", "unscored.yaml"], "names no validation pictures"),
         (["evaluate", "--dataset", "deepglobe", "--shots", "3"], "no class has the 4 validation pictures"),
-        (["evaluate", "--set", "experiment.fold=1"], "another execution.KEY or experiment.fss.KEY"),
+        (["evaluate", "--set", "experiment.fold=1"], "another execution.KEY, experiment.fss.KEY or"),
         (["evaluate", "--matching"], "--matching goes with GFSS"),
         (["compare", "--vary", "iir", "--folds", "0", "--seeds", "0", "--shots", "1", "--set",
           "experiment.dataset=chestxray"], "chestxray has no base classes"),

@@ -155,7 +155,7 @@ def test_a_revision_on_the_hub_is_honoured(tiny_generator, tmp_path, monkeypatch
         shutil.copytree(tiny_generator("sd1"), cache / "snapshots" / revision)
     assert fetch_pipeline("owner/model", None, None).name == "b" * 40
     assert fetch_pipeline("owner/model", "a" * 40, None).name == "a" * 40
-    with pytest.raises(InputError, match=f"owner/model at revision {'c' * 40} is neither a folder"):
+    with pytest.raises(InputError, match=f"owner/model is neither a folder .* at revision {'c' * 40}"):
         fetch_pipeline("owner/model", "c" * 40, None)
 
 
