@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from rich.console import Console
 
 from flows import steps
@@ -113,13 +114,17 @@ def read_cells(folder: Path) -> list[dict[str, Any]]:
 
 
 def _write_cell(folder: Path, row: dict[str, Any]) -> None:
-    """Put a row into the file, in the place of one of the same name; the file is whole at any time."""
+    """Put a row into the file, in the place of one of the same name; the file is whole at any time.
+
+    Several processes may do so at once, such as one a seed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [*(old for old in read_cells(folder) if _place(old) != _place(row)), row]
-    rows.sort(key=lambda one: (one["dataset"], one["shots"], one["rung"], one["fold"], one["seed"]))
-    partial = folder / f"{FILE}.new"
-    partial.write_text("".join(json.dumps(one) + "\n" for one in rows))
-    partial.rename(folder / FILE)
+    with FileLock(folder / f".{FILE}.lock"):
+        rows = [*(old for old in read_cells(folder) if _place(old) != _place(row)), row]
+        rows.sort(key=lambda one: (one["dataset"], one["shots"], one["rung"], one["fold"], one["seed"]))
+        partial = folder / f"{FILE}.new"
+        partial.write_text("".join(json.dumps(one) + "\n" for one in rows))
+        partial.rename(folder / FILE)
 
 
 def _place(row: dict[str, Any]) -> tuple[Any, ...]:
