@@ -225,7 +225,7 @@ class _Stage:
 
     def close(self, failed: bool) -> None:
         with self._change:
-            self._closed, self._failed = True, failed
+            self._closed, self._failed = True, self._failed or failed
             self._change.notify_all()
 
 
@@ -270,7 +270,15 @@ class _Stages:
         self._told[name] = create_progress_artifact(0.0, description=f"{title}, % of its shards"), 0
         runner: Any = ThreadPoolTaskRunner(max_workers=self._workers.count)
         run = flow(name=f"{FLOW} {title}", flow_run_name=title, task_runner=runner, persist_result=False)(subflow)
-        self._running.append(self._threads.submit(copy_context().run, run))
+
+        def run_whole() -> None:
+            try:
+                run()
+            except BaseException:
+                stage.close(failed=True)  # where Prefect failed before the stage began, others would wait for it
+                raise
+
+        self._running.append(self._threads.submit(copy_context().run, run_whole))
         return stage
 
     def records(self) -> list[StageRecord]:

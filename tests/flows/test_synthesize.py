@@ -1,4 +1,5 @@
 import json
+import threading
 import time
 from pathlib import Path
 
@@ -297,3 +298,31 @@ def _step(config):
 def _texts(store, record):
     lines = (store.folder(record) / "prompts.jsonl").read_text().splitlines()
     return [json.loads(line)["text"] for line in lines]
+
+
+def test_a_stage_that_prefect_cannot_begin_ends_the_run(finished, monkeypatch):
+    """Where Prefect's server fails between two stages, the run says so; no stage waits for one that never began."""
+    from flows import synthesize
+
+    real = synthesize.flow
+
+    def unreachable():
+        raise ConnectionError("the server is gone")
+
+    def flow(**options):
+        return (lambda _: unreachable) if options["name"].endswith("filter and relabel") else real(**options)
+
+    monkeypatch.setattr(synthesize, "flow", flow)
+    found = []
+
+    def work():
+        try:
+            run(finished[0], "tiny", "scores", Console(quiet=True), show=True)
+        except BaseException as error:
+            found.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(120)
+    assert not thread.is_alive()
+    assert isinstance(found[0], ConnectionError)
