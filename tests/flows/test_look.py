@@ -172,17 +172,17 @@ def test_every_stage_of_a_real_run_can_be_shown(call, finished):
     """A run of the whole chain has a row a stage, and a table of each; the scores are those of scores.json."""
     _, folder, _ = finished
     output = folder.parent.parent
-    shown = told(call, "show", "latest", "--output", output)
+    shown = told(call, "show", folder.name, "--output", output)
     assert [row["stage"] for row in shown["stages"]] == list(CHAIN)
     scores = json.loads((folder / "scores.json").read_text())
     assert shown["scores"] == scores
     for stage in CHAIN:
-        rows = told(call, "show", "latest", stage, "--output", output)["rows"]
+        rows = told(call, "show", folder.name, stage, "--output", output)["rows"]
         assert rows, stage
-        assert call("show", "latest", stage, "--output", output)[0] == 0
+        assert call("show", folder.name, stage, "--output", output)[0] == 0
         if stage == "scores":
             assert {r["class"]: r["after"] for r in rows} == scores["after"]["per_class"]
         if stage == "train":
             assert {row["model"]: bool(row["losses"]) for row in rows} == {"before": True, "after": True}
     name = next(read_histories(open_run(folder).found)).last["id"]
-    assert call("show", "latest", "--sample", name, "--output", output)[0] == 0
+    assert call("show", folder.name, "--sample", name, "--output", output)[0] == 0
