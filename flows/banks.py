@@ -60,9 +60,8 @@ def write_more_prompts(
             (settings.per_class - len(kept)) * len(found),
         )
         wanted = settings.model_copy(update={"per_class": len(kept) + OFFERED * shares[name]})
-        more = config.model_copy(update={"experiment": config.experiment.model_copy(update={"prompts": wanted})})
         grown = PromptBank(vocabulary_of(config), settings.max_similarity)
-        growth = asking.grow(more, step, name, grown, draft)
+        growth = asking.grow(config.with_experiment(prompts=wanted), step, name, grown, draft)
         of_prompt = [[row["agreement"] for row in found[name] if row["prompt"] == prompt.text] for prompt in kept]
         means = [float(np.mean(values)) if values else 0.0 for values in of_prompt]
         chosen = choose_prompts(kept, means, growth.prompts[len(kept) :], shares[name])

@@ -121,7 +121,7 @@ def _folder_here(config: Config) -> Path | None:
 
 def _with_batch(config: Config, batch: int) -> Config:
     generate = config.experiment.generate.model_copy(update={"batch": batch})
-    return config.model_copy(update={"experiment": config.experiment.model_copy(update={"generate": generate})})
+    return config.with_experiment(generate=generate)
 
 
 def _batches_file(config: Config) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.data import novel_names
-from flows.results import NAMES, slug
+from flows.results import NAMES, slug, table_line
 from flows.steps import shard_name
 from pipeline.config import Config
 from pipeline.store import StageRecord
@@ -46,11 +46,11 @@ def summary(config: Config, scores: Mapping[str, Any], folder: Path) -> str:
     lines = [
         f"{scores['dataset']} fold {scores['fold']}, {scores['shots']}-shot, seed {scores['seed']}, "
         f"{config.experiment.prompts.per_class} prompts a class; mIoU in %",
-        "", _line("", *kinds), _line(*["---"] * 5),
+        "", table_line("", *kinds), table_line(*["---"] * 5),
     ]  # fmt: skip
     for key, label in NAMES.items():
         if key in scores:
-            lines.append(_line(label, *(f"{100 * scores[key][f'{kind}_miou']:.1f}" for kind in kinds)))
+            lines.append(table_line(label, *(f"{100 * scores[key][f'{kind}_miou']:.1f}" for kind in kinds)))
     page = (folder / "report" / "index.html").resolve()
     return "\n".join([*lines, "", "Report (browsers open no file from a web page: copy the path):", "", f"    {page}"])
 
@@ -75,7 +75,3 @@ def _cells(
 ) -> dict[str, str]:  # fmt: skip
     cells = {"stage": what, "shards": shards, "came": made, "kept": kept, "dropped": dropped, "why": why, "IoU": iou}
     return {head: str(cell) for head, cell in cells.items()}
-
-
-def _line(*cells: str) -> str:
-    return "| " + " | ".join(cells) + " |"

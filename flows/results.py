@@ -113,12 +113,12 @@ def _fss_tables(rows: list[dict[str, Any]]) -> list[str]:
             folds = sorted(found["fold"].unique())
             lines = [f"## {dataset}, FSS, {name} ({how})\n"]
             heads = ("model", "shots", *(f"fold {f}" for f in folds), "mean")
-            lines += [_line(*heads), _line(*["---"] * len(heads))]
+            lines += [table_line(*heads), table_line(*["---"] * len(heads))]
             for (shots, model), one in found.groupby(["shots", "model"], sort=True):
                 by_fold = one.groupby("fold")[key]
                 cells = [_cell(by_fold.get_group(f)) if f in by_fold.groups else "" for f in folds]
                 mean = f"{100 * by_fold.mean().mean():.1f}" if len(by_fold) == len(folds) else ""
-                lines.append(_line(model, shots, *cells, mean))
+                lines.append(table_line(model, shots, *cells, mean))
             parts.append("\n".join(lines) + "\n")
     return parts
 
@@ -132,10 +132,10 @@ def _cost_tables(rows: list[dict[str, Any]]) -> list[str]:
             f"## {dataset}, FSS, cost\n",
             f"Trained parameters (the frozen backbone has {frozen}), and CPU milliseconds (on a GPU: wall time) of one "
             f"{shots}-shot episode of {side} px, backbone included; {machine}, {threads} thread.\n",
-            _line("model", "parameters", "ms an episode"), _line("---", "---", "---"),
+            table_line("model", "parameters", "ms an episode"), table_line("---", "---", "---"),
         ]  # fmt: skip
         for model, one in found.groupby("model", sort=True):
-            lines.append(_line(model, f"{one['parameters'].iloc[0]:,}", f"{one['ms'].median():.1f}"))
+            lines.append(table_line(model, f"{one['parameters'].iloc[0]:,}", f"{one['ms'].median():.1f}"))
         parts.append("\n".join(lines) + "\n")
     return parts
 
@@ -150,7 +150,7 @@ def _gfss_tables(rows: list[dict[str, Any]]) -> list[str]:
         folds = sorted(found["fold"].unique())
         heads = ("model", "shots", "seeds", "base", "novel", _convention(protocol).aggregate, "harmonic")
         lines = [f"## {dataset}, {protocol}, folds {', '.join(map(str, folds))}\n"]
-        lines += [_line(*heads), _line(*["---"] * len(heads))]
+        lines += [table_line(*heads), table_line(*["---"] * len(heads))]
         for (model, shots), one in found.groupby(["model", "shots"], sort=False):
             fold_means = _fold_means(one)
             shared = [rows for _, rows in one.groupby("seed") if rows["fold"].nunique() == len(folds)]
@@ -163,7 +163,7 @@ def _gfss_tables(rows: list[dict[str, Any]]) -> list[str]:
             ]
             missing = [str(f) for f in folds if f not in fold_means.index]
             note = f" (without fold {', '.join(missing)})" if missing else ""
-            lines.append(_line(model, shots, f"{'-'.join(map(str, counts))}{note}", *cells))
+            lines.append(table_line(model, shots, f"{'-'.join(map(str, counts))}{note}", *cells))
         parts.append("\n".join(lines) + "\n")
     return parts
 
@@ -193,7 +193,8 @@ def _cell(values: Any) -> str:
     return f"{100 * values.mean():.1f}{spread}"
 
 
-def _line(*cells: object) -> str:
+def table_line(*cells: object) -> str:
+    """Give a line of a Markdown table."""
     return "| " + " | ".join(map(str, cells)) + " |"
 
 

@@ -56,5 +56,4 @@ def first_round(config: Config) -> Config:
     experiment = config.experiment
     first = experiment.prompts.per_class - waiting_prompts(config)
     prompts = experiment.prompts.model_copy(update={"per_class": first})
-    changes = {"prompts": prompts, "second_round": SecondRoundSettings()}
-    return config.model_copy(update={"experiment": experiment.model_copy(update=changes)})
+    return config.with_experiment(prompts=prompts, second_round=SecondRoundSettings())

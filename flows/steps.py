@@ -196,7 +196,8 @@ def _source(config: Config) -> dict[str, Any]:
 def versions() -> dict[str, int]:
     """Give the version of every stage, by name."""
     modules = {stage: importlib.import_module(module).VERSION for stage, module in _MODULES.items()}
-    return {**modules, "teacher": TEACHER_VERSION, "train": FINAL_VERSION, "scores": SCORES_VERSION}
+    apart = {"controls": CONTROLS_VERSION, "budget": budget.VERSION}
+    return {**modules, **apart, "teacher": TEACHER_VERSION, "train": FINAL_VERSION, "scores": SCORES_VERSION}
 
 
 def teacher_step(config: Config, data: DataSets) -> Step:
@@ -235,7 +236,7 @@ def start_of(config: Config) -> Config:
     else:
         options = {"base_dim": teacher.options.base_dim, **own}
     start = TeacherSettings(name=model.name, backbone=model.backbone, options=NetworkOptions(**options))
-    return config.model_copy(update={"experiment": config.experiment.model_copy(update={"teacher": start})})
+    return config.with_experiment(teacher=start)
 
 
 def start_step(config: Config, data: DataSets) -> Step:

@@ -440,3 +440,7 @@ class Config(Settings):
 
     experiment: Experiment = Experiment()
     execution: Execution = Execution()
+
+    def with_experiment(self, **changes: Settings) -> Config:
+        """Give the same with other groups of the experiment, such as ``prompts``."""
+        return self.model_copy(update={"experiment": self.experiment.model_copy(update=changes)})

@@ -88,7 +88,7 @@ def compute_cells(cells: Sequence[Cell], to: Path, labels: int, console: Console
     with Server(folder) as server:
         for number, cell in enumerate(cells):
             row = known.get((_place(cell.key), cell.identity))
-            if row is None:
+            if row is None or (labels and cell.rung.stage and "labels" not in row):
                 told = ", ".join(f"{name} {value}" for name, value in cell.key.items() if name != "dataset")
                 console.print(f"{number + 1} of {len(cells)}: {told}")
                 row = {**cell.key, **_computed(cell, labels, server, console), "identity": cell.identity}

@@ -13,7 +13,7 @@ from scipy import stats
 
 from flows.ablation.cells import read_cells
 from flows.ablation.rungs import RUNGS, SWEEPS
-from flows.results import ABLATION
+from flows.results import ABLATION, table_line
 
 FIGURES = ("base_miou", "novel_miou", "harmonic_miou")
 FIRST = "none"
@@ -99,13 +99,13 @@ def _ladder_table(rows: Sequence[Mapping[str, Any]], dataset: str, shots: int) -
     note = "± half of the 95 % interval over folds and seeds; differences are paired" if cells else "one cell each"
     lines = [
         f"## {dataset}, the ladder, {shots}-shot ({note})\n",
-        _line("rung", "folds x seeds", "base", "novel", "harmonic", "novel against", "gain: base", "novel", "harmonic",
-              "label IoU", "precision", "recall", "pictures", "minutes"),
-        _line(*["---"] * 14),
+        table_line("rung", "folds x seeds", "base", "novel", "harmonic", "novel against", "gain: base", "novel",
+                   "harmonic", "label IoU", "precision", "recall", "pictures", "minutes"),
+        table_line(*["---"] * 14),
     ]  # fmt: skip
     for row in rows:
         labels = row.get("labels", {})
-        lines.append(_line(
+        lines.append(table_line(
             row["rung"], f"{len(row['folds'])} x {len(row['seeds'])}", *(_cell(row[f]) for f in FIGURES),
             _difference(row.get("difference")), *(_spread(row.get("gain"), figure) for figure in FIGURES),
             *(_percent(labels.get(n)) for n in ("iou", "precision", "recall")),
@@ -117,11 +117,11 @@ def _ladder_table(rows: Sequence[Mapping[str, Any]], dataset: str, shots: int) -
 def _sweep_table(rows: Sequence[Mapping[str, Any]], dataset: str, name: str) -> str:
     lines = [
         f"## {dataset}, sweep of {SWEEPS[name][0].removeprefix('experiment.')}\n",
-        _line("value", "base", "novel", "harmonic", "label IoU", "pictures"), _line(*["---"] * 6),
+        table_line("value", "base", "novel", "harmonic", "label IoU", "pictures"), table_line(*["---"] * 6),
     ]  # fmt: skip
     for row in rows:
         value = str(row["rung"]).partition("=")[2]
-        lines.append(_line(
+        lines.append(table_line(
             value, *(f"{100 * row[f]['mean']:.1f}" for f in FIGURES), _percent(row.get("labels", {}).get("iou")),
             f"{row['pictures']:.0f}",
         ))  # fmt: skip
@@ -164,7 +164,3 @@ def _spread(found: Mapping[str, Any] | None, figure: str) -> str:
 
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.1f}"
-
-
-def _line(*cells: object) -> str:
-    return "| " + " | ".join(map(str, cells)) + " |"

@@ -78,7 +78,7 @@ class Grid:
             "filter": experiment.filter.model_copy(update={"min_similarity": strict}),
             "relabel": experiment.relabel.model_copy(update={"blend": blend, "min_similarity": claim}),
         }
-        return config.model_copy(update={"experiment": experiment.model_copy(update=changes)})
+        return config.with_experiment(**changes)
 
     def overrides(self, setting: Setting) -> list[str]:
         """Give what ``--set`` takes to use a setting: only what differs from the current one."""
