@@ -68,7 +68,13 @@ def bars(rows: pd.DataFrame, title: str, axis: str) -> Figure:
         axes.plot(folds, [place] * len(folds), "o", color=POINT, markersize=3, alpha=0.6)
         axes.text(0.6, place, f"{mean:.1f}", va="center", color="white", fontweight="bold")
     axes.set_yticks(range(len(means)), [_named(str(model), set(by_fold[model].index), rows) for model in means.index])
-    axes.set_xlabel(f"{axis}; bar: mean over folds, points: folds, line: deviation over seeds")
+    axes.set_xlabel(f"{axis}\nbar: mean over folds, points: folds, line: deviation over seeds")
+    return finished(figure, title)
+
+
+def finished(figure: Figure, title: str) -> Figure:
+    """Give a chart its title and the look that all have."""
+    (axes,) = figure.axes
     axes.set_title(title, loc="left", fontweight="bold")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", alpha=0.25)

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from flows.ablation.rungs import RUNGS, SWEEPS
-from flows.charts import BAR, POINT, WITH, WITHOUT, write_figure
+from flows.charts import BAR, POINT, WITH, WITHOUT, finished, write_figure
 
 _LINES = {"novel_miou": (WITH, "novel"), "harmonic_miou": (BAR, "harmonic"), "base_miou": (WITHOUT, "base")}
 
@@ -43,8 +43,8 @@ def _ladder(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
         axes.plot([harmonic], [place], "D", color=POINT, markersize=4)
         axes.text(0.6, place, f"{novel:.1f}", va="center", color="white", fontweight="bold")
     axes.set_yticks(range(len(rows)), [row["rung"] for row in reversed(rows)])
-    axes.set_xlabel("novel mIoU in %; line: 95 % interval over folds and seeds; diamond: harmonic mIoU")
-    return _finished(figure, title)
+    axes.set_xlabel("novel mIoU in %\nline: 95 % interval over folds and seeds, diamond: harmonic mIoU")
+    return finished(figure, title)
 
 
 def _sweep(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
@@ -60,13 +60,4 @@ def _sweep(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
     axes.set_xticks(x)
     axes.set_ylabel("mIoU in %")
     axes.legend(fontsize=8)
-    return _finished(figure, title)
-
-
-def _finished(figure: Figure, title: str) -> Figure:
-    axes = figure.axes[0]
-    axes.set_title(title, loc="left", fontweight="bold")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="x", alpha=0.25)
-    axes.set_axisbelow(True)
-    return figure
+    return finished(figure, title)
