@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks.harness import OUTPUT, table
 
-NAMES = ("plan", "bank", "synthesis", "workers", "repair", "fss", "report", "gpu")
+NAMES = ("plan", "bank", "synthesis", "workers", "runners", "repair", "fss", "report", "gpu")
 FOLDER = Path(__file__).parent
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as all_of_them
-from benchmarks import bank, fss, gpu, plan, repair, report, synthesis, workers
+from benchmarks import bank, fss, gpu, plan, repair, report, runners, synthesis, workers
 from benchmarks.chromium import find_chromium
 from benchmarks.gpu_shapes import FAMILIES, network_of
 from benchmarks.harness import Figure, Goal, Skipped, alternate, command, spent_apart
@@ -148,6 +148,12 @@ def test_synthesis():
 def test_workers():
     """One worker draws all shards; more of them are tested where they are made."""
     assert workers.drawn(workers.Size(shards=1, steps=1), 1, 1).wall > 0
+
+
+def test_runners():
+    """Our processes outlive a flow, Prefect's do not."""
+    (figure,) = runners.measure(runners.Size(shards=4, workers=1))
+    assert figure.more == {"processes, ours": 1, "processes, Prefect's": runners.FLOWS}
 
 
 def test_gpu_families_at_tiny_size():
