@@ -47,8 +47,10 @@ def measure(size: Size) -> list[Figure]:
 
 
 def family_figures(name: str, family: Family, size: Size) -> list[Figure]:
-    """Measure one family: a figure a batch, compiled against eager, or eager alone where nothing is compiled."""
+    """Measure one family: a figure a batch, compiled as the generator does against eager, or eager alone."""
     import torch
+
+    from pipeline.backends.diffusion_loading import compile_blocks
 
     batches = [int(batch) for batch in size.batches.split(",")]
     pipe = build(family, size.device)
@@ -58,7 +60,7 @@ def family_figures(name: str, family: Family, size: Size) -> list[Figure]:
     far = {batch: np.abs(draw(pipe, family, batch, size)[0] - alone) * 255 for batch in batches}
     compiled = eager
     if size.compiled:
-        _compile(pipe)
+        compile_blocks(pipe)
         compiled = {batch: _timed(pipe, family, batch, size) for batch in batches}
     del pipe
     if size.device != "cpu":
@@ -123,17 +125,6 @@ def _timed(pipe: Any, family: Family, batch: int, size: Size) -> tuple[float, fl
         torch.cuda.reset_peak_memory_stats()
     (timing,) = alternate(lambda: draw(pipe, family, batch, size), repeats=size.repeats)
     return timing.wall, torch.cuda.max_memory_allocated() / 2**30 if gpu else 0.0
-
-
-def _compile(pipe: Any) -> None:
-    """Compile the blocks that repeat, as the generator does."""
-    from pipeline.backends.diffusion_family import repeated_blocks
-
-    network = getattr(pipe, "transformer", None) or pipe.unet
-    names = repeated_blocks(network)
-    for block in network.modules():
-        if type(block).__name__ in names:
-            block.compile(fullgraph=True)
 
 
 def _wait(device: str) -> None:

@@ -11,8 +11,8 @@ from flows import wiring
 from flows.addresses import check_address, key_of
 from flows.data import novel_names, store_of, vocabulary_of
 from flows.progress import tell
-from flows.steps import Step, replayed
-from flows.weights import resolve
+from flows.steps import Step, replayed, requests_of, transcript_of
+from flows.weights import kind_of_place, resolve
 from pipeline.config import Config
 from pipeline.errors import InputError
 from pipeline.hashing import Recipe
@@ -57,7 +57,7 @@ def grow(config: Config, step: Step, name: str, bank: PromptBank, draft: Draft) 
         recorded = _recorded(config, step, draft.scratch / FILE)
         model = wiring.chat_model_of(config)
     transcript = Transcript(name, recorded, model, _keeper(draft.scratch / FILE, recorded))
-    agent = LanguageAgent(vocabulary, name, transcript.ask, experiment.seed, settings.language.requests)
+    agent = LanguageAgent(vocabulary, name, transcript.ask, experiment.seed, requests_of(settings, recorded))
     growth = grow_bank(bank, agent, encoder, name, settings.per_class, fallback=grammar, progress=progress)
     (draft.folder / FILE).write_text("".join(lines_with_outcome(transcript.used, bank)))
     draft.notes = (*draft.notes, FILE)
@@ -70,8 +70,12 @@ def grow(config: Config, step: Step, name: str, bank: PromptBank, draft: Draft) 
     return growth
 
 
-def check_agent(config: Config) -> str:
+def check_agent(config: Config, *, here: bool = True) -> str:
     """Look that whoever writes the prompts can be asked, without asking; gives who that is.
+
+    Args:
+        config: of the run.
+        here: whether model, key and transcript have to be on this machine; else only the settings are looked at.
 
     Raises:
         InputError: a model, an address, a key or a transcript is missing.
@@ -81,16 +85,21 @@ def check_agent(config: Config) -> str:
     if not settings.enabled:
         return "none: the class name alone"
     if settings.agent == "instruct":
-        return f"the chat model {resolve(_named(language.model, 'a folder or a hub name'), 'chat model')}"
+        model = _named(language.model, "a folder or a hub name")
+        if not here:
+            return f"the chat model {model}, of a {kind_of_place(model, 'chat model')}"
+        return f"the chat model {resolve(model, 'chat model')}"
     if settings.agent == "endpoint":
         _named(language.model, "the name that the server knows")
         check_address(config.execution.endpoint)
-        key_of(config.execution.endpoint)
+        if here:
+            key_of(config.execution.endpoint)
         return f"{language.model} at {config.execution.endpoint.url}"
     if settings.agent == "replay":
-        for name in novel_names(config):
+        transcript = transcript_of(settings)
+        for name in novel_names(config) if here else ():
             replayed(settings, name)
-        return f"the transcript {language.transcript}"
+        return f"the transcript {transcript}"
     return "the vocabulary's grammar"
 
 

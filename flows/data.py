@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flows.progress import tell
+from flows.weights import commits_of
 from pipeline.classes import DATASETS as LABEL_MAPS
 from pipeline.classes import ClassSplit
 from pipeline.config import Config
@@ -122,7 +123,9 @@ def dataset_of(config: Config) -> DataSet:
 def check_data(config: Config) -> list[str]:
     """Tell everything that is wrong with the pictures of own classes, one sentence each."""
     dataset = dataset_of(config) if is_own(config.experiment.dataset) else None
-    return list(dataset.problems(config.experiment.shots)) if isinstance(dataset, Own) else []
+    if not isinstance(dataset, Own):
+        return []
+    return list(dataset.problems(config.experiment.shots, drawn=config.experiment.generate.enabled))
 
 
 def note_on_lists(config: Config) -> str | None:
@@ -202,7 +205,8 @@ def _labelled(folder: DataFolder, split: ClassSplit, hide_novel: bool) -> SplitP
 
 def store_of(config: Config) -> RunStore:
     """Give the run store of a config."""
-    return RunStore(config.execution.folder / "store", mirror_of(config.execution.output))
+    mirror = mirror_of(config.execution.output)
+    return RunStore(config.execution.folder / "store", mirror, partial(commits_of, config))
 
 
 def split_of(config: Config) -> ClassSplit:

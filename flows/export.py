@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,13 @@ from pipeline.errors import InputError
 from pipeline.export.card import Model, Origin, write_card, write_settings
 from pipeline.export.coco import export_coco
 from pipeline.export.imagefolder import export_imagefolder
-from pipeline.export.items import Item, Tally, check_prefix, items_of
+from pipeline.export.items import Item, Tally, check_prefix, items_of, with_twins
 from pipeline.export.place import NOTE, check_target, json_line, new_folder, write_lines
 from pipeline.export.voc import base_lines, check_clash, export_merged, export_voc, open_base
 from pipeline.export.webdataset import export_webdataset
 from pipeline.hashing import hash_json
 from pipeline.store import RunStore, StageRecord
+from pipeline.types import bare_reason
 
 VERSION = 1
 """Of the exported files; another one does not overwrite them."""
@@ -85,16 +87,18 @@ class _Source:
 
     def items(self, prefix: str) -> Iterator[Item]:
         """Read the items, a shard at a time."""
-        for shard in self.shards:
-            yield from items_of(self.store.rows(shard), self.folder, split_of(self.config), prefix)
-            tell("export", shard.shard, 1.0)
+        return items_of(self._rows(), self.folder, split_of(self.config), prefix)
 
     def dropped(self) -> Iterator[dict[str, Any]]:
         """Read what was left out and why."""
+        for row in with_twins(self._rows(), self.folder):
+            if row["reason"] is not None:
+                yield {k: row[k] for k in ("id", "name", "prompt", "seed", "scores", "reason")}
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
         for shard in self.shards:
-            for row in self.store.rows(shard):
-                if row["reason"] is not None:
-                    yield {k: row[k] for k in ("id", "name", "prompt", "seed", "scores", "reason")}
+            yield from self.store.rows(shard)
+            tell("export", shard.shard, 1.0)
 
 
 def export_run(run: Path, wanted: Wanted, console: Console) -> dict[str, Any]:
@@ -216,10 +220,7 @@ def _origin(source: _Source) -> Origin:
     ]
     if experiment.refine.enabled:
         models.append(Model("boundaries", _bare(experiment.refine.model), _weights(source.shards[0])))
-    dropped: dict[str, int] = {}
-    for shard in source.shards:
-        for reason, count in shard.dropped.items():
-            dropped[reason] = dropped.get(reason, 0) + count
+    dropped = Counter(bare_reason(row["reason"]) for row in source.dropped())
     return Origin(split_of(source.config), settings, models, dict(source.images.versions), dropped)
 
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import multiprocessing
 from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from flows.data import store_of
+from flows.known import known
 from flows.steps import SHARD
-from flows.weights import generator_id, resolve
+from flows.weights import generator_id, pinned, resolve, snapshot_of
 from flows.wiring import device_of, generator_of
 from pipeline.config import AUTO, Config, GeneratorExecution
+from pipeline.errors import InputError
 from pipeline.hashing import hash_json
 
 ON_CPU = 8
 """Pictures at once on a CPU, where more are not quicker."""
 
+_LATER = "looked at once the model is downloaded"
 _PLAIN = {"model", "steps", "guidance", "images_per_prompt", "enabled"}
 
 
@@ -32,12 +36,35 @@ def tell_generator(config: Config) -> str:
         return "picto's own, as it is"
     folder = _folder_here(config)
     if folder is None:
-        return "looked at once the model is downloaded"
+        return tell_options(config)
     from pipeline.backends.diffusion_family import Family
 
     told = Family.of(folder).tell(settings, config.execution.generator, device_of(config))
     batch = "a batch that the first run finds out" if settings.batch == AUTO else f"batches of {settings.batch}"
     return f"{told}; {batch}"
+
+
+def tell_options(config: Config) -> str:
+    """Say in one line whether the pipeline takes the settings, as far as its class tells; needs no weights.
+
+    Raises:
+        InputError: it does not take one of them.
+    """
+    settings, folder = config.experiment.generate, None
+    with suppress(InputError):  # a name that stands for nothing is another row of check
+        folder = _folder_here(config)
+    model = known(settings.model, "generator")
+    kind = model.pipeline if model else None
+    if folder is None and kind is None:
+        return _LATER
+    told = "steps and guidance alone"
+    if not _is_plain(config):
+        from pipeline.backends.diffusion_family import Family
+
+        family = Family.of(folder) if folder else Family.named(str(kind), Path(settings.model))
+        family.check_names(settings)
+        told = f"{family.kind.__name__} takes them"
+    return told if folder else f"{told}; all else is {_LATER}"
 
 
 def check_generator(config: Config) -> None:
@@ -109,14 +136,9 @@ def _is_plain(config: Config) -> bool:
 
 def _folder_here(config: Config) -> Path | None:
     """Give the generator's folder where it is on this machine, the hub's cache included."""
-    settings = config.experiment.generate
-    place = resolve(settings.model, "generator")
-    if Path(place).exists():
-        return Path(place)
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(place, "model_index.json", revision=settings.revision)
-    return Path(found).parent if isinstance(found, str) else None
+    settings = pinned(config.experiment.generate)
+    place = Path(resolve(settings.model, "generator"))
+    return place if place.exists() else snapshot_of(settings.model, "generator", settings.revision)
 
 
 def _with_batch(config: Config, batch: int) -> Config:

@@ -23,6 +23,7 @@ from flows.data import (
     store_of,
     validation_of,
 )
+from flows.memory import within_memory
 from flows.progress import tell, tell_losses
 from pipeline.confidence import loss_weights
 from pipeline.config import Config
@@ -181,7 +182,8 @@ def computed(config: Config, step: steps.Step, work: Any, *, together: bool = Tr
     """
     if int(os.environ.get("RANK", "0")):
         return store_of(config).follow(step.stage, step.shard, step.recipe, work if together else None)
-    record = store_of(config).compute(step.stage, step.shard, step.recipe, work)
+    store = store_of(config)
+    record = within_memory(config, step.stage, lambda: store.compute(step.stage, step.shard, step.recipe, work))
     tell(step.stage, step.shard, 1.0)
     return record
 

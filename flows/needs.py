@@ -6,15 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from flows.asking import check_agent
 from flows.data import dataset_of, novel_names, split_of, vocabulary_of
+from flows.generators import tell_options
 from flows.known import BF16, FP32, PICTURE_BYTES, Known, known
 from flows.steps import start_of
-from flows.weights import NO_TEXT, check_revision, gfss_text_of, kind_of_place, text_of
+from flows.weights import NO_TEXT, check_revision, gfss_text_of, kind_of_place, pinned, text_of
 from flows.wiring import backbone_path, load_backbone
 from pipeline.classes import DATASETS as LABEL_MAPS
 from pipeline.config import Config, GenerateSettings, ModelOptions, RefineSettings
 from pipeline.datasets import is_own
-from pipeline.errors import InputError
+from pipeline.datasets.own import Own
+from pipeline.errors import InputError, listed
 
 CHECKPOINTS = "github.com/facebookresearch/segment-anything#model-checkpoints"
 Looks = dict[str, Callable[[], str]]
@@ -26,6 +29,7 @@ def looks_without_weights(config: Config) -> Looks:
     generate, refine = experiment.generate, experiment.refine
     looks: Looks = {
         "classes": lambda: _classes(config),
+        "prompt agent": lambda: check_agent(config, here=False),
         "prompt words": lambda: words(config),
         "models": lambda: _models(config),
         "device": lambda: _device(config),
@@ -37,6 +41,7 @@ def looks_without_weights(config: Config) -> Looks:
         looks["needs words' vectors"] = lambda: needs(_text(config), "text")
     if generate.enabled:
         looks["needs generator"] = lambda: needs_generator(config)
+        looks["generator options"] = lambda: tell_options(config)
         if refine.enabled:
             looks["needs SAM"] = lambda: needs_sam(config)
         looks |= {"pictures": lambda: _pictures(config), "GPU": lambda: _gpu(config)}
@@ -64,12 +69,12 @@ def needs(name: str, part: str) -> str:
 
 def needs_generator(config: Config) -> str:
     """Say the same of the generator, at its revision; errors as `_at_revision`."""
-    return _at_revision("generate", config.experiment.generate, "generator")
+    return _at_revision("generate", pinned(config.experiment.generate), "generator")
 
 
 def needs_sam(config: Config) -> str:
     """Say the same of the SAM, at its revision; errors as `_at_revision`."""
-    return _at_revision("refine", config.experiment.refine, "sam")
+    return _at_revision("refine", pinned(config.experiment.refine), "sam")
 
 
 def _at_revision(group: str, settings: GenerateSettings | RefineSettings, part: str) -> str:
@@ -118,6 +123,9 @@ def _classes(config: Config) -> str:
     where = f"{experiment.dataset}, fold {experiment.fold}, {experiment.shots} shot{'s' * (experiment.shots > 1)}"
     if not _classes_known(config):
         return f"{where}: told by the data set's files"
+    dataset = dataset_of(config) if is_own(experiment.dataset) else None
+    if experiment.generate.enabled and isinstance(dataset, Own) and (wrong := list(dataset.unfit_names())):
+        raise InputError(listed(wrong))
     split = split_of(config)
     return f"{where}: {len(split.base)} base, {len(split.novel)} novel"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from flows import steps, wiring
 from flows.controls import control_samples
 from flows.data import split_of, store_of
+from flows.memory import within_memory
 from flows.progress import tell
 from flows.steps import Step
 from pipeline.agreement import FILE, agreement
@@ -44,13 +45,22 @@ def annotate_shard(config: Config, images: StageRecord, teacher: StageRecord) ->
 
     def work(draft: Draft) -> None:
         samples = store_of(config).samples(images)
-        if config.experiment.generate.source == "model" and samples:
-            pictures = [s.picture for s in samples]
-            _, scores = look_twice(wiring.teacher_of(config, teacher), pictures, flip=settings.flip)
-            samples = [annotate(s, p, split, settings) for s, p in zip(samples, scores, strict=True)]
+        if config.experiment.generate.source == "model":
+            samples = [annotate(s, p, split, settings) for s, p in _looked_at(config, samples, teacher)]
         _write_labels(config, draft, samples, images)
 
     return compute_shard(config, steps.annotate_step(config, images, teacher), work)
+
+
+def _looked_at(
+    config: Config, samples: Sequence[Sample], labeller: StageRecord
+) -> Iterator[tuple[Sample, Floats]]:
+    """Give each sample with its class probabilities, a batch after the other, so that few are in the memory."""
+    settings = config.experiment.annotate
+    for start in range(0, len(samples), settings.batch):
+        some = samples[start : start + settings.batch]
+        teacher = wiring.teacher_of(config, labeller)
+        yield from zip(some, look_twice(teacher, [s.picture for s in some], flip=settings.flip)[1], strict=True)
 
 
 def filter_and_relabel_shard(
@@ -100,15 +110,12 @@ def write_agreement(config: Config, sharp: StageRecord, model: StageRecord) -> S
     settings, split = config.experiment.annotate, split_of(config)
 
     def work(draft: Draft) -> None:
-        samples = store_of(config).samples(sharp)
-        if samples:
-            _, scores = look_twice(wiring.teacher_of(config, model), [s.picture for s in samples], flip=settings.flip)
         rows = [
             {"id": s.id, "name": s.name, "prompt": s.prompt, "agreement": round(agreement(s, p, split, settings), 4)}
-            for s, p in zip(samples, scores if samples else (), strict=True)
+            for s, p in _looked_at(config, store_of(config).samples(sharp), model)
         ]
         write_lines(draft, FILE, rows)
-        draft.counts = {"samples": len(samples)}
+        draft.counts = {"samples": len(rows)}
 
     return compute_shard(config, steps.agreement_step(config, sharp, model), work)
 
@@ -151,7 +158,8 @@ class _Features:
 
 def compute_shard(config: Config, step: Step, work: Callable[[Draft], None]) -> StageRecord:
     """Give the record of a step; do its work where it is not finished."""
-    record = store_of(config).compute(step.stage, step.shard, step.recipe, work)
+    store = store_of(config)
+    record = within_memory(config, step.stage, lambda: store.compute(step.stage, step.shard, step.recipe, work))
     tell(step.stage, step.shard, 1.0)
     return record
 

@@ -20,7 +20,7 @@ from flows.data import (
     supports_content,
     words_id,
 )
-from flows.weights import IDENTITY, generator_id, gfss_text_of, text_of, weights_id
+from flows.weights import IDENTITY, generator_id, gfss_text_of, pinned, text_of, weights_id
 from pipeline.classes import DATASETS
 from pipeline.config import (
     Config,
@@ -59,6 +59,7 @@ TEACHER_VERSION = 5
 FINAL_VERSION = 4
 SCORES_VERSION = 1
 FSS_VERSION = 2
+MATCHING_VERSION = 2
 CONTROLS_VERSION = 1
 PREPARE_VERSION = 1
 
@@ -98,7 +99,9 @@ def prompts_step(config: Config, name: str) -> Step:
 
 def agreement_step(config: Config, sharp: Finished, model: Finished) -> Step:
     """How far the first round's final model agrees with the labels of a shard."""
-    return _label_step(config, "agreement", config.experiment.annotate, sharp, model=model.content)
+    return _label_step(
+        config, "agreement", config.experiment.annotate, sharp, model=model.content, **_known_size(config)
+    )
 
 
 def more_prompts_step(config: Config, name: str, bank: Finished, agreement: Sequence[Finished]) -> Step:
@@ -115,7 +118,9 @@ def _language(settings: PromptSettings, name: str) -> dict[str, Any]:
     chosen = settings.language
     asked: dict[str, Any] = {"version": language.VERSION, "requests": chosen.requests}
     if settings.agent == "replay":
-        return {**asked, "answers": hash_json([exchange.answer for exchange in replayed(settings, name)])}
+        recorded = replayed(settings, name)
+        answers = hash_json([exchange.answer for exchange in recorded])
+        return {**asked, "requests": requests_of(settings, recorded), "answers": answers}
     weights = weights_id(chosen.model, "chat model") if settings.agent == "instruct" else chosen.model
     return {**asked, **chosen.model_dump(include={"revision", "temperature", "max_tokens"}), "model": weights}
 
@@ -126,9 +131,24 @@ def replayed(settings: PromptSettings, name: str) -> list[Exchange]:
     Raises:
         InputError: there are none.
     """
+    return find_transcript(transcript_of(settings), name)
+
+
+def transcript_of(settings: PromptSettings) -> Path:
+    """Give where the transcripts lie that the agent ``replay`` plays.
+
+    Raises:
+        InputError: none is named.
+    """
     if not settings.language.transcript:
         raise InputError("experiment.prompts.language.transcript is empty: give a transcript.jsonl or a folder of them")
-    return find_transcript(Path(settings.language.transcript), name)
+    return Path(settings.language.transcript)
+
+
+def requests_of(settings: PromptSettings, recorded: Sequence[Exchange]) -> int:
+    """Give how many requests a class may take: as set, but the agent ``replay`` plays all that were recorded."""
+    most = settings.language.requests
+    return max(most, len(recorded)) if settings.agent == "replay" else most
 
 
 def copies_of(config: Config) -> int:
@@ -248,7 +268,9 @@ def start_step(config: Config, data: DataSets) -> Step:
 
 def annotate_step(config: Config, images: Finished, teacher: Finished) -> Step:
     """First labels of a shard."""
-    return _label_step(config, "annotate", config.experiment.annotate, images, teacher=teacher.content)
+    return _label_step(
+        config, "annotate", config.experiment.annotate, images, teacher=teacher.content, **_known_size(config)
+    )
 
 
 def filter_step(config: Config, first: Finished, teacher: Finished) -> Step:
@@ -264,7 +286,7 @@ def relabel_step(config: Config, trusted: Finished, teacher: Finished) -> Step:
 
 def refine_step(config: Config, filled: Finished) -> Step:
     """SABR on a shard."""
-    settings = config.experiment.refine
+    settings = pinned(config.experiment.refine)
     step = _label_step(config, "refine", settings, filled)
     weights = weights_id(settings.model, "sam") if settings.enabled else None
     kept = {k: v for k, v in step.recipe["settings"].items() if k != "model"}
@@ -317,7 +339,7 @@ def scores_step(config: Config, data: DataSets, model: Finished, name: str) -> S
 def matching_step(config: Config, data: DataSets) -> Step:
     """What plain prototype matching reaches on the validation pictures."""
     inputs = {"teacher": teacher_step(config, data).recipe, "validation": data["validation"].content()}
-    return Step("scores", "matching", {"version": SCORES_VERSION, "inputs": inputs})
+    return Step("scores", "matching", {"version": MATCHING_VERSION, "inputs": inputs})
 
 
 def prepare_step(config: Config, data: DataSets, backbone: str) -> Step:
@@ -372,8 +394,16 @@ def _label_step(config: Config, stage: str, settings: Settings, labels: Finished
     return Step(stage, labels.shard, {**recipe, "inputs": inputs})
 
 
-def _guides(config: Config, teacher: Finished) -> dict[str, str]:
-    return {"teacher": teacher.content, "supports": supports_content(read_supports(config))}
+def _guides(config: Config, teacher: Finished) -> dict[str, Any]:
+    return {
+        "teacher": teacher.content, "supports": supports_content(read_supports(config)), **_known_size(config)
+    }  # fmt: skip
+
+
+def _known_size(config: Config) -> dict[str, Any]:
+    """Tell labels of pictures that are brought to the teacher's size from those before; picto's have that size."""
+    experiment = config.experiment
+    return {} if experiment.dataset == experiment.generate.model == "picto" else {"seen": "at the known size"}
 
 
 def _real(config: Config, data: DataSets) -> dict[str, Any]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
-from pipeline.config import Config, GenerateSettings, ModelOptions
+from flows.known import known
+from pipeline.config import Config, GenerateSettings, ModelOptions, RefineSettings
 from pipeline.errors import InputError
-from pipeline.hashing import hash_files, hash_json, list_files
+from pipeline.hashing import Recipe, hash_files, hash_json, list_files
+
+S = TypeVar("S", GenerateSettings, RefineSettings)
 
 _HUB = re.compile(r"\w[\w.-]*/[\w.-]+")
 _LARGE = 1 << 30
@@ -68,7 +72,7 @@ def kind_of_place(name: str, part: str) -> str:
     """
     kind, equals, file = name.partition("=")
     place = Path(name)
-    if name == "picto" or (part == "text" and name == NO_TEXT):
+    if (name == "picto" and part != "chat model") or (part == "text" and name == NO_TEXT):
         return name
     if equals and part == "sam" and kind in _SAM and file:
         return "file"
@@ -125,13 +129,57 @@ def check_revision(key: str, model: str, revision: str | None) -> None:
         raise InputError(f"{key}.revision: got {revision!r}, but {model!r} is not a hub name: leave the revision out")
 
 
+def pinned(settings: S) -> S:
+    """Give the settings of a generator or a SAM with the revision at which it is taken.
+
+    That is the one that is set, else of a model of the hub its known commit, so that nothing changes when main moves.
+    """
+    model = known(settings.model, "generator" if isinstance(settings, GenerateSettings) else "sam")
+    if settings.revision is not None or model is None or Path(settings.model).exists():
+        return settings
+    return settings.model_copy(update={"revision": model.revision})
+
+
+def snapshot_of(model: str, part: str, revision: str | None) -> Path | None:
+    """Give the folder of a model of the hub, named by its commit, where it is on this machine; else None."""
+    if not _HUB.fullmatch(model) or Path(model).exists():
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(model, _MARK[part], revision=revision)
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def commits_of(config: Config, stage: str, recipe: Recipe) -> dict[str, str]:
+    """Give the models of the hub that a shard was computed with: name -> commit.
+
+    Args:
+        config: of the run.
+        stage: of the shard.
+        recipe: of the shard; without weights no model is used.
+    """
+    if not recipe.get("weights"):
+        return {}
+    experiment, language = config.experiment, config.experiment.prompts.language
+    generate, refine = pinned(experiment.generate), pinned(experiment.refine)
+    generator, sam = ("generator", generate.model, generate.revision), ("sam", refine.model, refine.revision)
+    writer = ("chat model", language.model if experiment.prompts.agent == "instruct" else "", language.revision or None)
+    first, final = (("backbone", part.backbone, None) for part in (experiment.teacher, experiment.model))
+    models: dict[str, list[tuple[str, str, str | None]]] = {
+        "prompts": [generator, writer], "images": [generator], "refine": [sam], "audit": [sam], "teacher": [first],
+        "start": [final], "train": [final], "fss": [final],
+    }  # fmt: skip
+    found = {model: snapshot_of(model, part, revision) for part, model, revision in models.get(stage, [])}
+    return {model: folder.name for model, folder in found.items() if folder}
+
+
 def generator_id(settings: GenerateSettings) -> str:
-    """Give what identifies a generator's weights: those of `weights_id`, and what else of `IDENTITY` is set.
+    """Give what identifies a generator's weights: those of `weights_id`, and what else of `IDENTITY` there is.
 
     Raises:
         InputError: nothing is there, or a revision is asked of a folder.
     """
-    weights = weights_id(settings.model, "generator")
+    weights, settings = weights_id(settings.model, "generator"), pinned(settings)
     check_revision("experiment.generate", settings.model, settings.revision)
     chosen = {key: value for key in IDENTITY[1:] if (value := settings.recipe().get(key))}
     return " ".join([weights, *(f"{key}={value}" for key, value in chosen.items())])

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from flows.addresses import key_of
 from flows.data import read_supports, store_of
-from flows.weights import NO_TEXT, check_revision, gfss_text_of, resolve, text_of
-from pipeline.annotate import look_twice
+from flows.weights import NO_TEXT, check_revision, gfss_text_of, pinned, resolve, text_of
+from pipeline.annotate import features_twice, look_twice
 from pipeline.config import Config, GenerateSettings, GeneratorExecution
 from pipeline.errors import InputError
 from pipeline.prototypes import centred, support_prototype
@@ -69,7 +69,7 @@ def generator_place(config: Config) -> Path:
     Raises:
         InputError: nothing is there, it could not be downloaded, or a revision is set for what is no hub name.
     """
-    settings = config.experiment.generate
+    settings = pinned(config.experiment.generate)
     place = Path(resolve(settings.model, "generator"))
     check_revision("experiment.generate", settings.model, settings.revision)
     if place.exists():
@@ -90,7 +90,7 @@ def refiner_place(config: Config) -> str:
     Raises:
         InputError: nothing is there, it could not be downloaded, or a revision is set for what is no hub name.
     """
-    settings = config.experiment.refine
+    settings = pinned(config.experiment.refine)
     place = resolve(settings.model, "sam")
     check_revision("experiment.refine", settings.model, settings.revision)
     if "=" in place:
@@ -106,7 +106,7 @@ def teacher_of(config: Config, record: Finished) -> Teacher:
 def teacher_at(config: Config, folder: Path, *, final: bool = False) -> Teacher:
     """Give the model that makes the first labels, from its folder; ``final``: it was trained as final model."""
     part = config.experiment.model if final else config.experiment.teacher
-    return _teacher(folder, backbone_path(part.backbone), device_of(config))
+    return _teacher(folder, backbone_path(part.backbone), device_of(config), config.experiment.annotate.batch)
 
 
 def prototypes_of(config: Config, record: Finished) -> dict[str, Floats]:
@@ -140,13 +140,17 @@ def prototype_of(config: Config, teacher: Teacher, support: Support) -> Floats:
 
 def seen_features(config: Config, teacher: Teacher, pictures: Sequence[Picture]) -> list[Floats]:
     """Give the teacher's features of pictures, N maps (C, h, w), centred where the config says so."""
-    return seen_twofold(config, teacher, pictures)[0]
+    return _centred(config, features_twice(teacher, pictures, flip=config.experiment.annotate.flip))
 
 
 def seen_twofold(config: Config, teacher: Teacher, pictures: Sequence[Picture]) -> tuple[list[Floats], Floats]:
     """Give features as `seen_features` does, and class probabilities (N, 1+B+N, H, W), from one pass."""
     features, scores = look_twice(teacher, pictures, flip=config.experiment.annotate.flip)
-    return [centred(f) if config.experiment.filter.centre else f for f in features], scores
+    return _centred(config, features), scores
+
+
+def _centred(config: Config, features: Floats) -> list[Floats]:
+    return [centred(f) if config.experiment.filter.centre else f for f in features]
 
 
 def backbone_path(name: str) -> str:
@@ -204,10 +208,10 @@ def _refiner(model: str, device: str, precision: Precision) -> BoundaryRefiner:
 
 
 @lru_cache(maxsize=1)
-def _teacher(folder: Path, backbone: str, device: str) -> Teacher:
+def _teacher(folder: Path, backbone: str, device: str, batch: int) -> Teacher:
     from fss_models.teacher import GfssTeacher
 
-    return GfssTeacher(load_model(folder, backbone, device))
+    return GfssTeacher(load_model(folder, backbone, device), batch)
 
 
 def load_model(folder: Path, backbone: str, device: str) -> Any:

@@ -79,11 +79,7 @@ def prototype_matching(
         f = F.normalize(model.features(x), dim=1)
         one_hot = F.one_hot(resize_labels(y, f.shape[-2:]).long(), 256)[..., :known].float()
         sums = sums + torch.einsum("bchw,bhwl->lc", f, one_hot)
-    x, masks = model.support_tensors()
-    f = F.normalize(model.features(x.flatten(0, 1)), dim=1)
-    novel = masked_average(f, resize(masks.flatten(0, 1)[:, None].float(), f.shape[-2:])[:, 0])
-    novel = novel.unflatten(0, masks.shape[:2]).mean(1)
-    prototypes = F.normalize(torch.cat([sums, novel]), dim=1)
+    prototypes = F.normalize(torch.cat([sums, novel_prototypes(model)]), dim=1)
 
     def predict(x: Tensor) -> Tensor:
         features, logits = model.base_learner(model.backbone(x))
@@ -93,6 +89,15 @@ def prototype_matching(
         return F.one_hot(label, len(prototypes)).permute(0, 3, 1, 2).float()
 
     return _score(predict, model, data, split, batch, None, protocol, side)
+
+
+@torch.no_grad()
+def novel_prototypes(model: GfssModel) -> Tensor:
+    """Give the mean unit feature of each novel class over its supports, (N, C), without what lies beside them."""
+    x, masks = model.support_tensors()
+    f = F.normalize(model.features(x.flatten(0, 1)), dim=1)
+    thing = (masks.flatten(0, 1)[:, None] == 1).float()
+    return masked_average(f, resize(thing, f.shape[-2:])[:, 0]).unflatten(0, masks.shape[:2]).mean(1)
 
 
 def _enlarges(protocol: GfssProtocol, side: int) -> bool:

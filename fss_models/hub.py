@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -70,7 +71,8 @@ class Pretrained:
         for file in files:
             if file.is_file():
                 (folder / BACKBONE).mkdir(exist_ok=True)
-                shutil.copyfile(file, folder / BACKBONE / file.name)
+                with suppress(shutil.SameFileError):  # the model was read from this folder
+                    shutil.copyfile(file, folder / BACKBONE / file.name)
         (folder / CARD).write_text(_card(self, facts or {}))
 
     @classmethod

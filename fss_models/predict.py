@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fss_models.augment import fit, unfit
 from fss_models.data import Arrays
@@ -14,6 +15,7 @@ from fss_models.decision import ARGMAX, ExpectedIou, votes
 from fss_models.episodes import Episode
 from fss_models.evaluate_fss import fitted_batch
 from fss_models.gfss import GfssModel
+from fss_models.layers import resize
 from fss_models.multiscale import predict_multiscale
 from pipeline.types import LabelMap, Mask, Picture
 
@@ -30,7 +32,7 @@ def predict_gfss(model: GfssModel, picture: Picture, expected_iou: ExpectedIou =
         picture: uint8 RGB (H, W, 3).
         expected_iou: of base and novel classes, see `decision`.
     """
-    x, _ = fit(picture, np.zeros(picture.shape[:2], np.uint8), _side(model, model.side, picture))
+    x, _ = fit(picture, np.zeros(picture.shape[:2], np.uint8), known_side(model, model.side, picture))
     log = model.log_probabilities(x[None].to(model.fusion.offsets.device))[0]
     return unfit(votes(log, model.config.base, expected_iou), picture.shape[:2]).argmax(0).to(torch.uint8).cpu().numpy()
 
@@ -53,12 +55,21 @@ def predict_fss(
     nothing = np.zeros(picture.shape[:2], np.uint8)
     data = Arrays([picture, *pictures], [nothing, *(m.astype(np.uint8) for m in masks)], 2)
     episode = Episode(1, 0, tuple(range(1, len(data))))
-    batch = fitted_batch(data, [episode], _side(model, model.config.side, picture)).to(model.backbone.mean.device)
+    batch = fitted_batch(data, [episode], known_side(model, model.config.side, picture)).to(model.backbone.mean.device)
     model.name_classes(("background", name))
     shown = batch.query, batch.supports, batch.masks, batch.classes
     margins = 2 * predict_multiscale(model, *shown) - 1 if multiscale else model(*shown).float()
     return (unfit(margins[0], picture.shape[:2]) > 0).to(torch.uint8).cpu().numpy()
 
 
-def _side(model: Any, trained: int, picture: Picture) -> int:
+def known_side(model: Any, trained: int, picture: Picture) -> int:
+    """Give the longer side in pixels at which a model knows things: that of its training, or the backbone's."""
     return max(trained, min(max(picture.shape[:2]), model.backbone.input_size))
+
+
+def at_known_size(model: Any, trained: int, pictures: Sequence[Picture]) -> Tensor:
+    """Give pictures of one size as (B, 3, h, w) in 0..1, their longer side as `known_side` says."""
+    size = pictures[0].shape[:2]
+    side = known_side(model, trained, pictures[0])
+    x = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+    return resize(x, torch.Size([max(1, round(n * side / max(size))) for n in size]))

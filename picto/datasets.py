@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from PIL import Image
 from picto.scenes import IMAGE_SIZE, Scene, draw_portrait, draw_scene
 from picto.seeds import scene_rng
 from pipeline.classes import PICTO
+from pipeline.folders import make_folder
 
 VERSION = 1
 Progress = Callable[[int, int], None]
@@ -36,10 +36,10 @@ def draw_for(purpose: str, index: int) -> Scene:
 
 
 def ensure_dataset(root: Path, purpose: str, count: int, progress: Progress | None = None) -> Path:
-    """Give the folder of a data set; draw it where it is not there yet.
+    """Give the folder of a data set; draw it where it is not there yet, see `make_folder`.
 
     The folder has JPEGImages (PNG would be larger), SegmentationClassAug (index PNG, dataset ids) and
-    ImageSets/Segmentation/all.txt. It appears whole or not at all.
+    ImageSets/Segmentation/all.txt.
 
     Args:
         root: folder of picto's data, such as ``outputs/data/picto``.
@@ -51,25 +51,26 @@ def ensure_dataset(root: Path, purpose: str, count: int, progress: Progress | No
         ``root/<purpose>-<count>``.
     """
     folder = root / f"{purpose}-{count}"
-    record = {"purpose": purpose, "count": count, "version": VERSION}
-    done = folder / "record.json"
-    if done.exists() and json.loads(done.read_text()) == record:
-        return folder
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    record, done = {"purpose": purpose, "count": count, "version": VERSION}, folder / "record.json"
+
+    def write(partial: Path) -> None:
+        _draw(partial, purpose, count, progress)
+        (partial / "record.json").write_text(json.dumps(record))
+
+    make_folder(folder, lambda: done.exists() and json.loads(done.read_text()) == record, write)
+    return folder
+
+
+def _draw(folder: Path, purpose: str, count: int, progress: Progress | None) -> None:
     for part in ("JPEGImages", "SegmentationClassAug", "ImageSets/Segmentation"):
-        (partial / part).mkdir(parents=True)
+        (folder / part).mkdir(parents=True)
     ids = []
     for index in range(count):
         scene = draw_for(purpose, index)
         ids.append(f"{purpose}_{index:06d}")
         picture = Image.fromarray(scene.picture)
-        picture.save(partial / "JPEGImages" / f"{ids[-1]}.jpg", quality=95, subsampling=0)
-        Image.fromarray(label_map(scene)).save(partial / "SegmentationClassAug" / f"{ids[-1]}.png")
+        picture.save(folder / "JPEGImages" / f"{ids[-1]}.jpg", quality=95, subsampling=0)
+        Image.fromarray(label_map(scene)).save(folder / "SegmentationClassAug" / f"{ids[-1]}.png")
         if progress and (index % 20 == 19 or index == count - 1):
             progress(index + 1, count)
-    (partial / "ImageSets/Segmentation/all.txt").write_text("\n".join(ids) + "\n")
-    (partial / "record.json").write_text(json.dumps(record))
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-    return folder
+    (folder / "ImageSets/Segmentation/all.txt").write_text("\n".join(ids) + "\n")

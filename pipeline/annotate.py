@@ -28,12 +28,26 @@ _TINY = 1e-12
 
 def look_twice(teacher: Teacher, pictures: Sequence[Picture], *, flip: bool) -> tuple[Floats, Floats]:
     """Give features (N, C, h, w) and probabilities (N, 1+B+N, H, W); with ``flip`` averaged with the mirror image."""
-    features, scores = teacher.look(pictures)
+    seen = teacher.look(pictures)
     if not flip:
-        return features, scores
-    mirrored_features, mirrored_scores = teacher.look([np.ascontiguousarray(p[:, ::-1]) for p in pictures])
-    half = np.float32(0.5)
-    return half * (features + mirrored_features[..., ::-1]), half * (scores + mirrored_scores[..., ::-1])
+        return seen
+    features, scores = (_averaged(*both) for both in zip(seen, teacher.look(_mirrored(pictures)), strict=True))
+    return features, scores
+
+
+def features_twice(teacher: Teacher, pictures: Sequence[Picture], *, flip: bool) -> Floats:
+    """Give the features alone, equal to those of `look_twice`; no class is decoded for them."""
+    features = teacher.features(pictures)
+    return _averaged(features, teacher.features(_mirrored(pictures))) if flip else features
+
+
+def _mirrored(pictures: Sequence[Picture]) -> list[Picture]:
+    return [np.ascontiguousarray(picture[:, ::-1]) for picture in pictures]
+
+
+def _averaged(maps: Floats, mirrored: Floats) -> Floats:
+    """Average maps (N, C, H, W) with those of the mirror images."""
+    return np.float32(0.5) * (maps + mirrored[..., ::-1])
 
 
 def estimated_odds(scores: Floats, target: int) -> float:

@@ -22,7 +22,7 @@ from pipeline.errors import InputError
 from pipeline.generate import TWIN
 from pipeline.hashing import hash_arrays, hash_json
 from pipeline.images import write_labels, write_picture
-from pipeline.types import LabelMap, Sample
+from pipeline.types import LabelMap, Sample, bare_reason
 
 VERSION = 2
 
@@ -79,7 +79,8 @@ def write_voc(samples: Iterable[Sample], folder: Path, split: ClassSplit) -> Ass
         picture = hash_arrays(sample.picture)
         reason = sample.reason or (TWIN if picture in seen else None)
         if reason is not None:
-            dropped[reason] = dropped.get(reason, 0) + 1
+            bare = bare_reason(reason)
+            dropped[bare] = dropped.get(bare, 0) + 1
             continue
         seen.add(picture)
         name, labels = stem_of(sample.id), final_labels(sample, split)

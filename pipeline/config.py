@@ -118,7 +118,9 @@ class GenerateSettings(Settings):
         "alone: drawn scenes; these two are controls and bring their labels along"
     )
     model: str = Field("picto", description="picto, or a diffusers text-to-image model by folder or hub name")
-    revision: Annotated[str | None, LATER] = Field(None, description="commit, tag or branch on the hub; none: main")
+    revision: Annotated[str | None, LATER] = Field(
+        None, description="commit, tag or branch on the hub; none: the commit of docs/full_size.md, else main"
+    )
     variant: Annotated[str | None, LATER] = Field(None, description="which files of several, such as fp16")
     precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], LATER] = Field(
         "auto", description="auto: fp32 on a CPU, bf16 on a GPU"
@@ -163,6 +165,7 @@ class AnnotateSettings(Settings):
         0, ge=0, le=1e6, description="how much likelier the prompted class is than the teacher assumes; 1: no more; "
         "0: estimated in every picture from its own log odds"
     )
+    batch: Annotated[int, LATER] = Field(16, ge=1, description="pictures that the teacher sees at once")
 
 
 class FilterSettings(Settings):
@@ -193,7 +196,9 @@ class RefineSettings(Settings):
         "picto", description="picto; vit_b=PATH, vit_l=PATH, vit_h=PATH of an original checkpoint; or a SAM or SAM 2 "
         "of transformers by folder or hub name, such as facebook/sam-vit-huge or facebook/sam2.1-hiera-large"
     )
-    revision: Annotated[str | None, LATER] = Field(None, description="commit, tag or branch on the hub; none: main")
+    revision: Annotated[str | None, LATER] = Field(
+        None, description="commit, tag or branch on the hub; none: the commit of docs/full_size.md, else main"
+    )
     precision: Annotated[Literal["auto", "fp32", "bf16"], LATER] = Field(
         "auto", description="of SAM's encoder; auto: bf16 on a GPU that knows it, fp32 on a CPU"
     )
@@ -292,7 +297,9 @@ class TrainSettings(LoopSettings):
     augment: Literal["mild", "recipe"] = Field(
         "mild", description="mild: picto's, mirrored beyond the edges; recipe: BAM's train_base (fss_models.augment)"
     )
-    scale: tuple[float, float] = Field((0.5, 2.0), description="enlargement of recipe; CAPL and POP: 0.9 to 1.1")
+    scale: Annotated[tuple[float, float], AfterValidator(_range)] = Field(
+        (0.5, 2.0), description="enlargement of recipe; CAPL and POP: 0.9 to 1.1"
+    )
     min_pixels: int = Field(60, ge=1, description="a picture counts for a class from so many on; published: 2048")
     synthetic_share: float = Field(0.5, ge=0, le=1, description="chance that a novel picture of a step is synthetic")
     synthetic_weight: float = Field(0.5, ge=0, description="loss weight of synthetic pictures (w_syn)")

@@ -15,17 +15,27 @@ from pipeline.types import LabelMap, Picture
 
 _ORIENTATION = 0x0112
 """Tag of EXIF; from 5 on height and width are exchanged."""
+_EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+"""Modes that Pillow turns into RGB without clipping."""
 _UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 def read_picture(path: Path) -> Picture:
-    """Read a picture as uint8 RGB (H, W, 3), turned upright.
+    """Read a picture as uint8 RGB (H, W, 3), turned upright; of 16 bits in grey the upper 8 are taken.
 
     Raises:
-        InputError: the file is missing or not a whole picture.
+        InputError: the file is missing, not a whole picture, or its numbers have no range that is known.
     """
     with _opened(path, "picture") as image:
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"), dtype=np.uint8)
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I;16"):
+            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))  # as Pillow does with colours
+        if upright.mode not in _EIGHT_BIT:
+            raise InputError(
+                f"{path} is a picture of mode {upright.mode}: 8 bits a channel, or 16 in grey, are expected; save it "
+                "as an 8-bit PNG"
+            )
+        return np.asarray(upright.convert("RGB"), dtype=np.uint8)
 
 
 def size_of(path: Path) -> tuple[int, int]:

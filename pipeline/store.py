@@ -34,11 +34,13 @@ from pipeline.errors import InputError
 from pipeline.hashing import Recipe, fingerprint, hash_arrays, hash_files, hash_json, list_files
 from pipeline.images import read_labels, read_picture, write_labels, write_picture
 from pipeline.mirror import Mirror
-from pipeline.types import Sample
+from pipeline.types import Sample, bare_reason
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 MOST_WAITING = 16
 """Samples that wait for their files to be written, two batches of pictures."""
+PATIENCE = 600.0
+"""Seconds in which the first process of a training must have begun a shard that the others wait for."""
 _LIBRARIES = ("numpy", "scipy", "pillow", "torch", "diffusers", "transformers", "segment-anything")
 
 
@@ -73,7 +75,7 @@ class StageRecord(Finished):
         counts: how many of what.
         dropped: reason -> number of samples.
         seconds: wall time.
-        versions: library -> version, for people; no part of any hash.
+        versions: library -> version and model of the hub -> commit, for people; no part of any hash.
         files: file -> bytes, by which a damaged shard is noticed.
         warnings: sentences that whoever runs it should read; none in records from before there were any.
     """
@@ -127,7 +129,7 @@ class Draft:
         (self.folder / "samples.jsonl").write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
         self.content = hash_json([{k: v for k, v in r.items() if k not in {"picture", "labels", "free"}} for r in rows])
         reasons = [row["reason"] for row in rows]
-        self.dropped = dict(Counter(reason.split(":")[0] for reason in reasons if reason))
+        self.dropped = dict(Counter(bare_reason(reason) for reason in reasons if reason))
         self.counts = {"samples": len(rows), "kept": reasons.count(None), **self.counts}
 
     def _write(self, sample: Sample, pictures: Mapping[str, Path] | None) -> dict[str, Any]:
@@ -158,11 +160,15 @@ class RunStore:
     Args:
         root: the store's folder, ``store`` in the output folder; made when the first shard is.
         mirror: the output folder elsewhere, or None.
+        versions: gives what a record's versions hold beside the libraries, from its stage and recipe.
     """
 
-    def __init__(self, root: Path, mirror: Mirror | None = None) -> None:
+    def __init__(
+        self, root: Path, mirror: Mirror | None = None,
+        versions: Callable[[str, Recipe], Mapping[str, str]] = lambda stage, recipe: {},
+    ) -> None:  # fmt: skip
         self.root = root
-        self._mirror = mirror
+        self._mirror, self._more_versions = mirror, versions
 
     def find(self, stage: str, shard: str, recipe: Recipe) -> StageRecord | None:
         """Give the record of a finished shard whose files are all there, or None."""
@@ -205,7 +211,8 @@ class RunStore:
                 shutil.rmtree(partial, ignore_errors=True)
                 raise
             (partial / "owner.json").unlink()
-            record = _record(stage, shard, recipe, draft, time.monotonic() - start)
+            seconds, versions = time.monotonic() - start, {**_versions(), **self._more_versions(stage, recipe)}
+            record = _record(stage, shard, recipe, draft, seconds, versions)
             with (partial / "record.json").open("w") as file:
                 json.dump(asdict(record), file, indent=1)
                 file.flush()
@@ -222,13 +229,25 @@ class RunStore:
             shard: name of the shard.
             recipe: as of `compute`.
             work: the same work, whose outcome is thrown away but which the other process waits for; None only waits.
+
+        Raises:
+            InputError: the other process failed or is gone: nobody is computing the shard.
         """
         folder = self._folder(stage, shard, recipe)
         if work is not None and not self.read(folder):
             with tempfile.TemporaryDirectory() as nowhere:
                 work(Draft(Path(nowhere), folder.with_name(folder.name + ".scratch")))
-        while not (found := self.read(folder)):
+        limit = time.monotonic() + PATIENCE
+        while not (found := self.read(folder)) and time.monotonic() < limit:
             time.sleep(0.2)
+        if not found:  # the lock is free when the other process has finished, or is gone
+            with self.lock(f"{stage}-{folder.name}").acquire(poll_interval=0.2):
+                found = self.read(folder)
+        if not found:
+            raise InputError(
+                f"the first process has stopped without finishing {stage}/{shard}: see what it said, and give the same "
+                "command again"
+            )
         return found
 
     def lock(self, name: str) -> FileLock:
@@ -362,13 +381,15 @@ class RunStore:
             partial.rename(folder)
 
 
-def _record(stage: str, shard: str, recipe: Recipe, draft: Draft, seconds: float) -> StageRecord:
+def _record(
+    stage: str, shard: str, recipe: Recipe, draft: Draft, seconds: float, versions: Mapping[str, str]
+) -> StageRecord:
     files = list_files(draft.folder)
     content = draft.content or hash_files(draft.folder, [f for f in files if f not in draft.notes])
     sizes = {name: (draft.folder / name).stat().st_size for name in files}
     return StageRecord(
         stage, shard, fingerprint(stage, recipe), content, dict(recipe), draft.counts, draft.dropped, round(seconds, 2),
-        _versions(), sizes, draft.warnings,
+        versions, sizes, draft.warnings,
     )  # fmt: skip
 
 

@@ -55,6 +55,11 @@ class Sample:
         return replace(self, reason=reason, scores={**self.scores, **scores})
 
 
+def bare_reason(reason: str) -> str:
+    """Give why a sample was dropped without what follows the colon, which differs from sample to sample."""
+    return reason.split(":")[0]
+
+
 @dataclass(frozen=True, eq=False)
 class Support:
     """The K masked pictures of a novel class.
@@ -89,6 +94,10 @@ class Teacher(Protocol):
     """The GFSS network that makes the first labels."""
 
     weights_id: str
+
+    def features(self, pictures: Sequence[Picture]) -> Floats:
+        """Give features (N, C, h, w) of pictures of one size."""
+        ...
 
     def look(self, pictures: Sequence[Picture]) -> tuple[Floats, Floats]:
         """Give features (N, C, h, w) and class probabilities (N, 1+B+N, H, W) of pictures of one size."""

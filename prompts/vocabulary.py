@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,7 @@ from typing import Any
 import yaml
 
 from prompts.errors import InputError
+from prompts.form import NOUNS, unknown, wrong_braces, wrong_form
 
 Values = dict[str, str]
 """Attribute -> value, without the attributes that are not said."""
@@ -124,8 +126,8 @@ class Vocabulary:
         words = self.words_of(name)
         spoken = {a.name: a.values[values[a.name]] for a in self.attributes_of(name) if a.name in values}
         nouns = {"one": words.one, "many": words.many, "thing": spoken.get("kind", words.one), "a": "{a}"}
-        within = {a.name: spoken.get(a.name, "") for a in self.attributes_of(name)} | nouns
-        fields = {k: " ".join(v.format(**within).split()) for k, v in spoken.items()} | nouns
+        within = defaultdict(str, spoken | nouns)
+        fields = {k: " ".join(v.format_map(within).split()) for k, v in spoken.items()} | nouns
         parts = self.templates[int(values.get("template", "0"))]
         said = [p.format(**fields) for p in parts if all(f in fields for f in re.findall(r"{(\w+)}", p))]
         text = " ".join(part for part in said if part).replace(" ,", ",")
@@ -188,37 +190,24 @@ def own_vocabulary(dataset: str, names: Sequence[str], words: Mapping[str, Any])
     Raises:
         InputError: a group, class or attribute is unknown, or of the wrong form.
     """
+    if wrong := wrong_form(words):
+        raise InputError("; ".join(wrong))
     raw = _raw("any")
-    wrong = [f"unknown words {key!r}: known are {', '.join(raw)}" for key in words if key not in raw]
     if "templates" in words:
         raw |= {"attributes": {}, "forbidden": []}
-    given = dict(words)
-    try:
-        raw["attributes"] |= given.pop("attributes", None) or {}
-        raw["forbidden"] = [*raw["forbidden"], *(given.pop("forbidden", None) or [])]
-        own = given.pop("classes", None) or {}
-        raw |= {**given, "classes": {name: own.get(name) or {} for name in names}}
-        for name, entry in own.items():
-            wrong += _wrong_words(name, entry, names, raw["attributes"])
-    except (TypeError, AttributeError) as error:
-        raise InputError(f"the words are not of the expected form ({error}): compare them with picto.yaml") from error
+    given = {group: told for group, told in words.items() if told}
+    raw["attributes"] |= given.pop("attributes", {})
+    raw["forbidden"] = [*raw["forbidden"], *given.pop("forbidden", [])]
+    own = given.pop("classes", {})
+    raw |= {**given, "classes": {name: own.get(name, {}) for name in names}}
+    wrong = unknown("class", own, names)
+    for name, entry in own.items():
+        wrong += unknown(f"words of {name!r}:", entry, [*raw["attributes"], *NOUNS])
+    for pair in words.get("forbidden") or []:
+        wrong += unknown("attribute of a forbidden pair:", pair, raw["attributes"])
     if wrong:
         raise InputError("; ".join(wrong))
     return _vocabulary(dataset, raw, "the words")
-
-
-def _wrong_words(
-    name: str, entry: Mapping[str, Any], names: Sequence[str], attributes: Mapping[str, Any]
-) -> list[str]:
-    wrong = []
-    known = [*attributes, "one", "many", "also"]
-    for what, found, expected in [("class", [name], list(names)), (f"words of {name!r}:", [*entry], known)]:
-        for key in found:
-            if key not in expected:
-                near = difflib.get_close_matches(key, expected, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                wrong.append(f"unknown {what} {key!r}: expected one of {', '.join(expected)}{hint}")
-    return wrong
 
 
 def _raw(dataset: str) -> dict[str, Any]:
@@ -240,9 +229,12 @@ def _raw(dataset: str) -> dict[str, Any]:
 
 def _vocabulary(dataset: str, raw: Mapping[str, Any], where: str) -> Vocabulary:
     try:
-        return _parse(dataset, raw)
+        vocabulary = _parse(dataset, raw)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{where} is not a vocabulary ({error}): compare it with picto.yaml") from error
+    if wrong := wrong_braces(vocabulary, raw["attributes"]):
+        raise InputError("; ".join(f"{where}, {sentence}" for sentence in wrong))
+    return vocabulary
 
 
 def _parse(dataset: str, raw: Mapping[str, Any]) -> Vocabulary:

@@ -69,6 +69,14 @@ def tiny_generator(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def chat_folder(tmp_path_factory):
+    """The folder of a tiny, untrained chat model."""
+    from tests.tiny_generators import save_tiny_chat_model
+
+    return save_tiny_chat_model(tmp_path_factory.mktemp("chat"))
+
+
 @pytest.fixture
 def shared(root):
     """Give the folder of shared data beside the repository, or the one that SYN4SEG_SHARED_DATA names."""

@@ -1,4 +1,4 @@
-"""Untrained diffusers pipelines of a few thousand weights, of the real classes, as diffusers saves them."""
+"""Untrained diffusers pipelines and a chat model of a few thousand weights, of the real classes, as they are saved."""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from diffusers import (
     AutoencoderKL,
+    AutoencoderKLQwenImage,
     AutoencoderTiny,
     DDIMScheduler,
     DPMSolverMultistepScheduler,
@@ -17,6 +18,8 @@ from diffusers import (
     LCMScheduler,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
+    QwenImagePipeline,
+    QwenImageTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionPipeline,
@@ -24,6 +27,7 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+from tokenizers import pre_tokenizers
 from transformers import (
     CLIPConfig,
     CLIPImageProcessor,
@@ -31,6 +35,11 @@ from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPVisionConfig,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen2Tokenizer,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
@@ -42,11 +51,27 @@ WORDS = "a the of on in red blue green small big boat cup car bird cat with gras
 
 
 def save_tiny_generator(kind: str, place: Path) -> Path:
-    """Save a pipeline: sd1, sd1-safe, sdxl, sd3, sd3-no-t5, flux, pixart or lcm; pictures of 16 px."""
+    """Save a pipeline: sd1, sd1-safe, sdxl, sd3, sd3-no-t5, flux, pixart, qwen or lcm; pictures of 16 px."""
     torch.manual_seed(0)
     made: dict[str, Any] = {"sd1": _sd1, "sd1-safe": _sd1_safe, "sdxl": _sdxl, "sd3": _sd3, "sd3-no-t5": _sd3_no_t5,
-                            "flux": _flux, "pixart": _pixart, "lcm": _lcm}  # fmt: skip
+                            "flux": _flux, "pixart": _pixart, "qwen": _qwen, "lcm": _lcm}  # fmt: skip
     made[kind]().save_pretrained(place)
+    return place
+
+
+def save_tiny_chat_model(place: Path) -> Path:
+    """Save a chat model of two layers, one token a byte."""
+    torch.manual_seed(0)
+    tokenizer = _byte_tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    Qwen2ForCausalLM(Qwen2Config(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=4096, eos_token_id=tokenizer.eos_token_id, bos_token_id=None,
+    )).save_pretrained(place)
+    tokenizer.save_pretrained(place)
     return place
 
 
@@ -130,6 +155,30 @@ def _pixart() -> PixArtSigmaPipeline:
     )
 
 
+def _qwen() -> QwenImagePipeline:
+    transformer = QwenImageTransformer2DModel(
+        patch_size=2, in_channels=16, out_channels=4, num_layers=1, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=16, axes_dims_rope=(8, 4, 4),
+    )
+    vae = AutoencoderKLQwenImage(
+        base_dim=8, z_dim=4, dim_mult=[1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True],
+        latents_mean=[0.0] * 4, latents_std=[1.0] * 4,
+    )
+    tokenizer = _byte_tokenizer()
+    text_encoder = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(
+        text_config={
+            "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+            "num_key_value_heads": 1, "vocab_size": len(tokenizer),
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [1, 1, 2]},
+        },
+        vision_config={"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16},
+    ))
+    return QwenImagePipeline(
+        vae=vae, transformer=transformer, scheduler=FlowMatchEulerDiscreteScheduler(), tokenizer=tokenizer,
+        text_encoder=text_encoder,
+    )
+
+
 def _lcm() -> LatentConsistencyModelPipeline:
     return LatentConsistencyModelPipeline(
         vae=_vae(4), unet=_unet(cross_attention_dim=16, time_cond_proj_dim=8), scheduler=LCMScheduler(),
@@ -172,3 +221,12 @@ def _t5(width: int) -> T5EncoderModel:
 def _t5_tokenizer() -> T5Tokenizer:
     pieces = ["<pad>", "</s>", "<unk>", *(f"▁{word}" for word in WORDS.split())]
     return T5Tokenizer(vocab=[(piece, -float(i)) for i, piece in enumerate(pieces)], extra_ids=0, model_max_length=64)
+
+
+def _byte_tokenizer() -> Qwen2Tokenizer:
+    special = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
+    pieces = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *special]
+    return Qwen2Tokenizer(
+        vocab={piece: i for i, piece in enumerate(pieces)}, merges=[], bos_token=special[0], eos_token=special[1],
+        model_max_length=1024,
+    )

@@ -21,14 +21,14 @@ from flows.audit.scores import Counts
 from flows.data import split_of, store_of, supports_content
 from flows.progress import tell
 from flows.steps import shard_name
-from flows.weights import weights_id
+from flows.weights import pinned, weights_id
 from pipeline import annotate, filtering, refine, relabel
 from pipeline.config import Config
 from pipeline.hashing import hash_arrays
 from pipeline.store import Draft, StageRecord
 from pipeline.types import LabelMap, Sample
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,10 @@ def _recipe(
     config: Config, teacher: StageRecord, name: str, pairs: Sequence[tuple[Sample, LabelMap]], grid: Grid | None
 ) -> dict[str, Any]:
     experiment = config.experiment
-    settings = {part: getattr(experiment, part).model_dump(mode="json") for part in ("annotate", "filter", "relabel")}
+    settings = {part: getattr(experiment, part).recipe() for part in ("annotate", "filter", "relabel")}
     return {
         "version": [VERSION, annotate.VERSION, filtering.VERSION, relabel.VERSION, refine.VERSION],
-        "settings": {**settings, "refine": experiment.refine.recipe("model")},
+        "settings": {**settings, "refine": pinned(experiment.refine).recipe("model")},
         "grid": [list(axis) for axis in grid.axes] if grid else None, "label": split_of(config).id_of(name),
         "weights": weights_id(experiment.refine.model, "sam"),
         "inputs": {

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from flows.report.found import LABELLING, History
 from flows.report.pictures import codes_of
 from pipeline.classes import IGNORE, ClassSplit
-from pipeline.types import LabelMap
+from pipeline.types import LabelMap, bare_reason
 
 STAGES = ("images", *LABELLING)
 
@@ -148,7 +148,7 @@ def iou(one: LabelMap, other: LabelMap, label: int) -> float:
 
 def group_of(reason: str, *names: str) -> str:
     """Give a reason without what differs from sample to sample: the class, another sample's id."""
-    bare = re.sub(r"\S+-\d{4,}-\d+", "another one", reason.split(":")[0])
+    bare = re.sub(r"\S+-\d{4,}-\d+", "another one", bare_reason(reason))
     either = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
     return re.sub(rf"\b(?:{either})\b", "(class)", bare)
 

@@ -61,6 +61,15 @@ class Family:
         parts = {k: v[1] for k, v in index.items() if isinstance(v, list) and len(v) == 2}
         return cls(folder, _text_to_image(name, folder), parts)
 
+    @classmethod
+    def named(cls, kind: str, folder: Path) -> Family:
+        """Give a pipeline by its class alone, whose folder is not here yet and whose parts are not known.
+
+        Raises:
+            InputError: it does not draw from text.
+        """
+        return cls(folder, _text_to_image(kind, folder), {})
+
     @property
     def encoders(self) -> tuple[str, ...]:
         """Names of the text encoders that are there."""
@@ -143,9 +152,7 @@ class Family:
         Raises:
             InputError: one of them does not.
         """
-        self.arguments(settings)
-        if settings.scheduler:
-            self.scheduler(settings.scheduler)
+        self.check_names(settings)
         if speed.offload in ("model", "sequential") and device == "cpu":
             raise InputError(
                 f"execution.generator.offload: got {speed.offload!r}, which needs a GPU, but the device is {device}: "
@@ -160,6 +167,16 @@ class Family:
                 f"experiment.generate.quantize: {settings.quantize} needs {package}, which is not installed: "
                 "pip install 'syn4seg[quant]'"
             )
+
+    def check_names(self, settings: GenerateSettings) -> None:
+        """Look that the class takes the arguments, and diffusers has the scheduler with its options.
+
+        Raises:
+            InputError: one of them is unknown, or the scheduler does not fit.
+        """
+        self.arguments(settings)
+        if settings.scheduler:
+            self.scheduler(settings.scheduler)
 
     def scheduler(self, wanted: SchedulerSettings) -> Any:
         """Give the class of another scheduler when it fits the model and knows its options.
@@ -181,9 +198,9 @@ class Family:
             if name not in known:
                 hint = _nearest(name, known) or f"it has {', '.join(known)}"
                 raise InputError(f"{key}.{name}: {wanted.name} has no such option: {hint}")
-        own, config = self.parts.get("scheduler") or "", self._config("scheduler", "scheduler_config.json")
+        own, config = self.parts.get("scheduler"), self._config("scheduler", "scheduler_config.json")
         kept = {name: value for name, value in config.items() if name in known}
-        if _is_flow(wanted.name, kept | options) != _is_flow(own, config):
+        if own and _is_flow(wanted.name, kept | options) != _is_flow(own, config):
             need = "one for flow matching" if _is_flow(own, config) else "one for diffusion"
             raise InputError(f"{key}.name: {wanted.name} does not fit this model, whose own is {own}: give {need}")
         return kind

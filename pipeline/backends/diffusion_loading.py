@@ -91,12 +91,17 @@ def load_pipeline(family: Family, settings: GenerateSettings, device: str, speed
     if speed.vae_slicing and "vae_slicing" not in lacking:
         pipe.vae.enable_slicing()
     if speed.compile:
-        for network in (getattr(pipe, name, None) for name in DENOISERS):
-            for block in network.modules() if network is not None else ():
-                if type(block).__name__ in repeated_blocks(network):
-                    block.compile()
+        compile_blocks(pipe)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def compile_blocks(pipe: Any) -> None:
+    """Compile the blocks that the denoisers repeat; each is compiled when it is first run."""
+    for network in (getattr(pipe, name, None) for name in DENOISERS):
+        for block in network.modules() if network is not None else ():
+            if type(block).__name__ in repeated_blocks(network):
+                block.compile()
 
 
 def _place(pipe: Any, family: Family, device: str, speed: GeneratorExecution) -> None:

@@ -136,9 +136,9 @@ class PromptMemory:
     @contextmanager
     def _awake(self) -> Iterator[None]:
         resting = [getattr(self._pipe, name) for name in self._names] if self._resting else []
-        for encoder in resting:
-            encoder.to(self._device)
         try:
+            for encoder in resting:
+                encoder.to(self._device)
             yield
         finally:
             for encoder in resting:

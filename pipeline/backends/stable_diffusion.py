@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -92,18 +92,22 @@ class DiffusionGenerator:
     def largest_batch(self, most: int) -> int:
         """Give the largest power of two, up to ``most``, of pictures that fit into memory at once.
 
+        They are drawn beside the encoded sentences of ``most`` pictures, as those of a shard are.
+
         Raises:
             OutOfMemory: not even one does.
         """
+        sentences = [f"a photo of {i} things" for i in range(most)]
         fits, size = 0, 1
-        while size <= most:
-            try:
-                self._pictures(["a photo of a thing"] * size, list(range(size)), steps=min(2, self._settings.steps))
-            except OutOfMemory:
-                if not fits:
-                    raise
-                break
-            fits, size = size, 2 * size
+        with self._encoded_once(sentences):
+            while size <= most:
+                try:
+                    self._pictures(sentences[:size], range(size), steps=min(2, self._settings.steps))
+                except OutOfMemory:
+                    if not fits:
+                        raise
+                    break
+                fits, size = size, 2 * size
         free_memory()
         return fits
 
@@ -112,10 +116,14 @@ class DiffusionGenerator:
         together = batch * max(1, _TOGETHER // batch)
         for first in range(0, len(prompts), together):
             some = prompts[first : first + together]
-            with self._text.of(some) if self._family.remembers_text else nullcontext():
+            with self._encoded_once(some):
                 for start in range(0, len(some), batch):
                     now = list(some[start : start + batch])
                     yield from self._pictures(now, seeds[first + start : first + start + len(now)])
+
+    def _encoded_once(self, sentences: Sequence[str]) -> AbstractContextManager[None]:
+        """Encode none of the sentences twice while this lasts, where text is encoded apart from the pictures."""
+        return self._text.of(sentences) if self._family.remembers_text else nullcontext()
 
     def _pictures(
         self, prompts: list[str], seeds: Sequence[int], steps: int | None = None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as rle
 
 from pipeline.errors import InputError, cause_of
+from pipeline.folders import make_folder
 from pipeline.hashing import hash_files, hash_json
 from pipeline.images import read_picture, size_of
 from pipeline.types import LabelMap, Picture
@@ -50,7 +50,7 @@ class Annotated:
 def make_index(
     folder: Path, files: Sequence[Path], build: Callable[[], Iterable[Annotated]], *, one_class: bool
 ) -> None:
-    """Write an index where there is none of these files yet; it appears whole or not at all.
+    """Write an index where there is none of these files yet, see `make_folder`.
 
     Args:
         folder: of the index.
@@ -61,10 +61,12 @@ def make_index(
     Raises:
         InputError: a file is missing, damaged or not of the expected form.
     """
-    if index_is_made(folder, files):
-        return
+
+    def write(partial: Path) -> None:
+        _write_index(partial, build(), {"version": VERSION, "files": _stamps(files)}, one_class=one_class)
+
     try:
-        _write_index(folder, build(), {"version": VERSION, "files": _stamps(files)}, one_class=one_class)
+        make_folder(folder, lambda: index_is_made(folder, files), write)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise InputError(
             f"{' and '.join(map(str, files))}: not of the expected form ({type(error).__name__}: {cause_of(error)}): "
@@ -83,12 +85,9 @@ def _stamps(files: Sequence[Path]) -> list[list[Any]]:
 
 
 def _write_index(folder: Path, pictures: Iterable[Annotated], record: Mapping[str, Any], *, one_class: bool) -> None:
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     items: list[tuple[int, int, int]] = []
     starts = []
-    with (partial / "lines.jsonl").open("wb") as file:
+    with (folder / "lines.jsonl").open("wb") as file:
         for number, picture in enumerate(pictures):
             masks = _merged(picture, by_class=one_class)
             starts.append(file.tell())
@@ -100,11 +99,9 @@ def _write_index(folder: Path, pictures: Iterable[Annotated], record: Mapping[st
             else:
                 items.append((number, 0, 0))
     table = np.array([i for i in items if i[2] or not one_class], dtype=np.int64).reshape(-1, 3)
-    np.save(partial / "items.npy", table)
-    np.save(partial / "starts.npy", np.array(starts, dtype=np.int64))
-    (partial / "record.json").write_text(json.dumps(record))
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    np.save(folder / "items.npy", table)
+    np.save(folder / "starts.npy", np.array(starts, dtype=np.int64))
+    (folder / "record.json").write_text(json.dumps(record))
 
 
 class IndexedPictures:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,6 +34,8 @@ from prompts.vocabulary import Vocabulary, own_vocabulary
 
 _ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+_DRAWN = r"[A-Za-z0-9][A-Za-z0-9 ._-]*"
+"""Names of classes after which files can be named, see `pipeline.generate.plan_samples`."""
 
 
 class Group(Settings):
@@ -152,13 +155,20 @@ class Own:
         except InputError as error:
             raise InputError(f"{self.path}: prompts: {error}") from error
 
-    def problems(self, shots: int) -> Iterator[str]:
-        """Tell everything that is wrong, one sentence each, before any work; nothing if all is well."""
+    def problems(self, shots: int, *, drawn: bool = True) -> Iterator[str]:
+        """Tell everything that is wrong, one sentence each, before any work; nothing if all is well.
+
+        Args:
+            shots: supports a class.
+            drawn: whether pictures are to be drawn, whose files are named after the new classes.
+        """
         try:
             split = self.split(0)
         except InputError as error:
             yield str(error)
             return
+        if drawn:
+            yield from self.unfit_names()
         try:
             self.vocabulary()
         except InputError as error:
@@ -172,6 +182,23 @@ class Own:
                 yield from self._few_base(counts)
             if purpose == "support" and not wrong:
                 yield from self._few_supports(pictures, shots)
+
+    def unfit_names(self) -> Iterator[str]:
+        """Tell which new classes drawn pictures cannot be named after, or not apart from those of another."""
+        first_of: dict[str, str] = {}
+        for name in self.file.novel:
+            first = first_of.setdefault(re.sub("[^A-Za-z0-9]", "_", name), name)
+            if not re.fullmatch(_DRAWN, name):
+                yield (
+                    f"{self.path}: files of drawn pictures cannot be named after the class {name!r}: expected letters "
+                    "without accents, digits, spaces, '-', '_' and '.', a letter or digit first; rename it, its word "
+                    "in prompts can be set by prompts.classes.NAME.one"
+                )
+            elif first != name:
+                yield (
+                    f"{self.path}: files of drawn pictures would have the same names for the classes {first!r} and "
+                    f"{name!r}: rename one of them"
+                )
 
     def _few_base(self, counts: NDArray[np.int64]) -> Iterator[str]:
         for label, name in enumerate(self.file.base.classes, start=1):

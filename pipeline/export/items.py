@@ -11,7 +11,9 @@ from typing import Any
 
 from pipeline.assemble import stem_of
 from pipeline.classes import ClassSplit
+from pipeline.datasets.pictures import lines_of
 from pipeline.errors import InputError
+from pipeline.generate import TWIN
 
 _PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
 
@@ -67,19 +69,38 @@ def check_prefix(prefix: str) -> str:
     return prefix
 
 
+def with_twins(rows: Iterable[Mapping[str, Any]], folder: Path) -> Iterator[Mapping[str, Any]]:
+    """Give the rows of a sample table; those that the dataset stage left out as twins have that reason.
+
+    Args:
+        rows: of ``samples.jsonl`` of the last labelling stage (`pipeline.store.RunStore.rows`).
+        folder: that the dataset stage wrote (`pipeline.assemble.write_voc`).
+
+    Raises:
+        InputError: its list of pictures is gone.
+    """
+    written = set(lines_of(folder / "ImageSets" / "Segmentation" / "train.txt", "syn4seg run makes it again"))
+    for row in rows:
+        twin = row["reason"] is None and stem_of(row["id"]) not in written
+        yield {**row, "reason": TWIN} if twin else row
+
+
 def items_of(
     rows: Iterable[Mapping[str, Any]], folder: Path, split: ClassSplit, prefix: str = "syn"
 ) -> Iterator[Item]:
     """Give the items of a sample table, in its order, without those that were dropped.
 
     Args:
-        rows: of ``samples.jsonl`` of the last labelling stage (`pipeline.store.RunStore.rows`).
-        folder: that the dataset stage wrote (`pipeline.assemble.write_voc`).
+        rows: see `with_twins`.
+        folder: that the dataset stage wrote.
         split: its classes.
         prefix: begins every id.
+
+    Raises:
+        InputError: the folder's list of pictures is gone.
     """
     ids = {name: number for number, name in enumerate(split.all_names, start=1)}
-    for row in rows:
+    for row in with_twins(rows, folder):
         if row["reason"] is not None:
             continue
         stem = stem_of(row["id"])

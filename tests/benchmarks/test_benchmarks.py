@@ -3,9 +3,11 @@
 import json
 import math
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from diffusers import SD3Transformer2DModel
 
 from benchmarks import __main__ as all_of_them
 from benchmarks import bank, fss, gpu, plan, repair, report, runners, synthesis, workers
@@ -187,6 +189,27 @@ def test_gpu_families_at_tiny_size():
     found = gpu.sam_figure(build_sam(SMALL_SAM), size)
     assert found.ours > 0
     assert 0 <= found.more["IoU of their masks (random weights)"] <= 1
+
+
+def test_blocks_are_compiled_as_the_generator_does(monkeypatch):
+    """The benchmark hands the same blocks to the compiler, with the same settings."""
+    import torch
+
+    from pipeline.backends.diffusion_loading import compile_blocks
+
+    asked = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda block, **more: asked.append((block, more)))
+    monkeypatch.setattr(gpu, "draw", lambda *_: np.zeros((1, 1, 1, 3)))
+    pipe = SimpleNamespace(transformer=SD3Transformer2DModel(
+        sample_size=8, num_layers=2, attention_head_dim=4, num_attention_heads=4, caption_projection_dim=16,
+        joint_attention_dim=16, pooled_projection_dim=8, pos_embed_max_size=8,
+    ))  # fmt: skip
+    monkeypatch.setattr(gpu, "build", lambda *_: pipe)
+    gpu.family_figures("sd35", FAMILIES["sd35"], gpu.Size(batches="1", repeats=1, device="cpu"))
+    benchmarked, asked[:] = list(asked), []
+    compile_blocks(pipe)
+    assert len(asked) == 2
+    assert benchmarked == asked
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -18,17 +19,18 @@ from flows.settings import load_config
 from flows.stages import assemble_dataset
 from flows.standalone import find_extra
 from pipeline.datasets.pictures import read_split
+from pipeline.generate import TWIN
 from pipeline.hashing import hash_files, list_files
 from pipeline.types import Sample
 
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory, tiny):
-    """An output folder with a run of three shards that was put together by hand."""
+    """An output folder with a run of three shards; the last one also has the first picture of the first one."""
     place = tmp_path_factory.mktemp("out")
     config = load_config(None, [*tiny, "experiment.fold=2", f"execution.output={place}"])
     store, split, rng = store_of(config), split_of(config), np.random.default_rng(0)
-    shards = {}
+    shards, first = {}, None
     for number, name in enumerate(split.novel[:3]):
         samples = []
         for i in range(3):
@@ -41,6 +43,9 @@ def output(tmp_path_factory, tiny):
             scores = {"apf_best": i / 3, "sabr_overlap": 0.5}
             sample = Sample(f"{name}-{i:04d}-0", name, f"a {name}", i, picture, labels, free, scores)
             samples.append(sample.dropped("nothing is left") if (number, i) == (1, 1) else sample)
+        first = first or samples[0]
+        if number == 2:
+            samples.append(replace(samples[0], id=f"{name}-0003-0", picture=first.picture))
 
         def work(draft, samples=samples):
             draft.write_samples(samples)
@@ -77,11 +82,14 @@ def masks_of(output):
 
 
 def test_what_is_told_reads_the_export(exported, output, tmp_path):
-    """The lines that the command ends with read every form: eight pictures with the labels of the run's dataset."""
+    """The lines that the command ends with read every form: eight pictures with the labels of the run's dataset.
+
+    A picture that is in two shards is one of them, once.
+    """
     expected = masks_of(output)
     assert len(expected) == 8
     found = {form: exported(form, to=form) for form in FORMATS}
-    assert all(one["pictures"] == 8 and one["dropped"] == {"nothing is left": 1} for one in found.values())
+    assert all(one["pictures"] == 8 and one["dropped"] == {"nothing is left": 1, TWIN: 1} for one in found.values())
 
     root, lists = (line.split(": ")[1] for line in found["voc"]["use"][0].splitlines())
     for line in Path(lists).read_text().splitlines():
@@ -109,7 +117,9 @@ def test_every_export_has_a_card_and_says_what_was_dropped(exported, tmp_path, t
         assert "license: apache-2.0" in card
         assert f"syn4seg export latest --format {form} --to DIR" in card
         assert "| pictures | picto | `wimages` |" in card
-        assert json.loads((folder / "dropped.jsonl").read_text())["reason"] == "nothing is left"
+        assert f"Left out: nothing is left (1), {TWIN} (1)" in card
+        dropped = [json.loads(line) for line in (folder / "dropped.jsonl").read_text().splitlines()]
+        assert [(row["id"][-6:], row["reason"]) for row in dropped] == [("0001-0", "nothing is left"), ("0003-0", TWIN)]
         texts = [name for name in list_files(folder) if name.endswith((".md", ".json", ".jsonl", ".yaml"))]
         assert not [name for name in texts if str(tmp_path.parent) in (folder / name).read_text()]
 

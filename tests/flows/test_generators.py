@@ -4,13 +4,16 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from rich.console import Console
 
 from flows import generators
 from flows.banks import write_prompts
+from flows.data import novel_names
 from flows.generators import find_batch, known_batch, settle_batch
 from flows.inspection import inspect
-from flows.run import check_inputs
+from flows.run import check_inputs, run
 from flows.settings import load_config
+from flows.stages import draw_images
 from flows.steps import images_steps, prompts_step
 from flows.weights import generator_id
 from pipeline.errors import InputError
@@ -112,6 +115,27 @@ def test_a_batch_is_found_out_once_a_card(tiny_generator, tmp_path):
     (tmp_path / "batches.json").write_text(json.dumps({key: 2}))
     assert find_batch(config, "a card") == 2
     assert generators._batch_key(config, "another card") != key
+
+
+def test_a_run_keeps_the_batch_that_was_found_out(finished, overrides, monkeypatch):
+    """On what passes for a card it is in the run's settings, and its pictures are those drawn with that number."""
+    monkeypatch.setattr(generators, "device_of", lambda _: "cuda")
+    monkeypatch.setattr(generators, "_card", lambda _: "a card")
+    monkeypatch.setattr(generators, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
+    config = load_config(None, [*overrides, "experiment.generate.batch=auto", "execution.report_pictures=0"])
+    found = settle_batch(config)
+    drawn = [
+        draw_images(found, *shard)
+        for name in novel_names(found) for shard in images_steps(found, write_prompts(found, name))
+    ]  # fmt: skip
+    assert [record.recipe["settings"]["batch"] for record in drawn] == [16] * 5
+    folder, plan = run(config, "probed", "scores", Console(quiet=True))
+    assert plan.complete
+    assert load_config(str(folder / "experiment.yaml")).experiment.generate.batch == 16
+    lineage = json.loads((folder / "lineage.json").read_text())
+    assert {name: shard["fingerprint"] for name, shard in lineage["images"].items()} == {
+        record.shard: record.fingerprint for record in drawn
+    }
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,27 @@ def test_prompts_by_an_endpoint_are_reused_grown_and_replayed(language_run, chat
         assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
 
 
+def test_a_replay_plays_all_that_was_recorded(language_run, chat_server):
+    """Six answers are six prompts, also where fewer requests are allowed; both are the same bank."""
+    chat_server.replies = [speaker(1)]
+    sets = ["experiment.seed=8", "experiment.prompts.classes=[boat]"]
+    code, _, complaint = language_run(*sets, "experiment.prompts.language.requests=6", per_class=6)
+    assert code == 0, complaint
+    recorded = folder_of(language_run.config, "boat")
+    assert json.loads((recorded / "record.json").read_text())["counts"]["requests"] == 6
+    played = set()
+    for requests in (4, 6):
+        more = [f"experiment.prompts.language.{one}" for one in (f"requests={requests}", f"transcript={recorded}")]
+        code, _, complaint = language_run(*sets, *more, per_class=6, agent="replay")
+        assert code == 0, complaint
+        assert "by the grammar" not in complaint
+        again = folder_of(language_run.config, "boat")
+        assert json.loads((again / "record.json").read_text())["counts"]["by_grammar"] == 0
+        assert (again / "prompts.jsonl").read_bytes() == (recorded / "prompts.jsonl").read_bytes()
+        played.add(again)
+    assert len(played) == 1
+
+
 def test_a_broken_endpoint_ends_the_run_and_loses_no_answer(language_run, chat_server):
     """An answer that came before the endpoint broke is not paid for twice."""
     answer = speaker(3)
@@ -150,6 +171,26 @@ def test_garbage_falls_back_to_the_grammar_aloud(language_run, chat_server, call
     code, told, _ = call("show", "banks", "prompts", "--output", tmp_path)
     assert code == 0
     assert "as how many wholly different ones they count" in told
+
+
+def test_a_local_chat_model_is_asked(language_run, chat_folder, chat_server):
+    """An untrained one says nothing of use: its answers are kept, the grammar writes; the bank is found again."""
+    sets = [f"experiment.prompts.language.model={chat_folder}", "experiment.prompts.language.max_tokens=64",
+            "experiment.prompts.classes=[boat]"]  # fmt: skip
+    code, _, complaint = language_run(*sets, agent="instruct")
+    assert code == 0, complaint
+    assert "the language model wrote 0 of 4 prompts for 'boat'" in complaint
+    place = folder_of(language_run.config, "boat")
+    record = json.loads((place / "record.json").read_text())
+    assert record["recipe"]["inputs"]["language"]["model"] != str(chat_folder)  # its content counts, not its place
+    assert record["counts"]["by_grammar"] == len((place / "prompts.jsonl").read_text().splitlines()) == 4
+    rows = [json.loads(line) for line in (place / "transcript.jsonl").read_text().splitlines()]
+    assert len(rows) == record["counts"]["requests"] == 4
+    assert len({row["answer"] for row in rows}) == 4
+    assert chat_server.asked == []
+    code, told, _ = language_run(*sets, agent="instruct")
+    assert code == 0
+    assert "1 of them from earlier runs" in told
 
 
 @pytest.mark.parametrize(("settings", "words"), [

@@ -38,12 +38,32 @@ def test_what_full_size_needs_is_told(call):
     assert "VOC2012" in found["needs data"]
 
 
+def test_presets_over_each_other_are_looked_at_as_one(call):
+    """The data of one, the generator of the other, and a setting over both."""
+    code, text, _ = call(
+        "check", "pascal5i_fold0+sd15", "--no-weights", "--json", "--set", "experiment.generate.steps=25"
+    )
+    found = told(json.loads(text))
+    assert code == 0
+    assert found["classes"] == "pascal, fold 0, 1 shot: 15 base, 5 novel"
+    assert found["needs generator"].startswith("stable-diffusion-v1-5/stable-diffusion-v1-5: of the Hugging Face hub")
+    assert "gated" not in found["needs generator"]
+    assert found["pictures"].startswith("500, 100 a class; about 0.3 GB")  # 500 x 512 x 512 x 2 bytes
+
+
 @pytest.mark.parametrize(
     ("override", "what", "words"),
     [
         ("generate.model=pitco", "needs generator", "no generator at 'pitco'"),
         ("refine.model=vit_x=sam.pth", "needs SAM", "no sam at 'vit_x=sam.pth'"),
         ("refine.revision=main", "needs SAM", "is not a hub name: leave the revision out"),
+        ("prompts.agent=instruct", "prompt agent", "experiment.prompts.language.model is empty"),
+        ("prompts={agent: instruct, language: {model: qwen}}", "prompt agent", "no chat model at 'qwen'"),
+        ("prompts={agent: endpoint, language: {model: qwen}}", "prompt agent", "expected an address such as"),
+        ("prompts.agent=replay", "prompt agent", "experiment.prompts.language.transcript is empty"),
+        ("generate.options={clip_skp: 1}", "generator options", "did you mean 'clip_skip'"),
+        ("generate.guidance_rescale=0.5", "generator options", "StableDiffusion3Pipeline takes no guidance_rescale"),
+        ("generate.scheduler={name: LCMShedule}", "generator options", "did you mean 'LCMScheduler'"),
         ("teacher.backbone=resnet", "needs teacher's backbone", "no backbone at 'resnet'"),
         ("teacher.name=matching", "models", "prototype matching learns nothing"),
         ("model.options.few_shot.blcks=3", "models", "does not take the options"),
@@ -57,6 +77,31 @@ def test_what_is_wrong_is_told(override, what, words):
              if not row["ok"]]  # fmt: skip
     assert [row["what"] for row in wrong] == [what]
     assert words in wrong[0]["found"]
+
+
+def test_what_may_be_elsewhere_is_not_missed():
+    """Neither model, key and transcript of who writes the prompts, nor what a pipeline's parts are."""
+    agents = [
+        ["agent=instruct", "language.model=owner/chat"], ["agent=replay", "language.transcript=./nowhere"],
+        ["agent=endpoint", "language.model=qwen"],
+    ]  # fmt: skip
+    server = ["execution.endpoint.url=http://localhost:8000/v1", "execution.endpoint.key_variable=SYN4SEG_NO_KEY"]
+    scheduler = "experiment.generate.scheduler={name: FlowMatchEulerDiscreteScheduler, shift: 2.0}"
+    for agent in agents:
+        sets = [*server, scheduler, *(f"experiment.prompts.{one}" for one in agent)]
+        rows = inspect(load_config("pascal5i_fold0", sets), weights=False)
+        assert [row for row in rows if not row["ok"]] == []
+        assert told(rows)["generator options"].startswith("StableDiffusion3Pipeline takes them; all else is looked at")
+    unknown = load_config("pascal5i_fold0", ["experiment.generate={model: owner/model, options: {clip_skp: 1}}"])
+    assert told(inspect(unknown, weights=False))["generator options"] == "looked at once the model is downloaded"
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_options_are_those_of_the_known_class(name):
+    """Every known generator has a class that diffusers knows, and a setting that fits it."""
+    sets = [f"experiment.generate.model={name}", "experiment.generate.options={clip_skip: 1}"]
+    found = told(inspect(load_config(None, sets), weights=False))["generator options"]
+    assert found.startswith(f"{GENERATORS[name].pipeline} takes them")
 
 
 def test_a_wrong_config_ends_with_2(call):

@@ -26,7 +26,11 @@ from flows.steps import prompts_step, teacher_step
 from picto.scenes import draw_portrait, draw_scene
 from picto.seeds import scene_rng
 from pipeline.errors import InputError
+from pipeline.export.items import export_id
+from pipeline.generate import plan_samples
 from pipeline.images import read_labels, write_labels, write_picture
+from pipeline.store import RunStore
+from prompts.bank import Prompt
 
 BASE, NOVEL = ("cup", "house", "tree"), ("mushroom", "snail")
 
@@ -132,6 +136,12 @@ def edit(change):
     return spoil
 
 
+def rename(raw, **names):
+    """Call new classes otherwise, in their words too."""
+    for group, part in ((raw, "novel"), (raw["prompts"], "classes")):
+        group[part] = {names.get(name, name): entry for name, entry in group[part].items()}
+
+
 def mask(path, value):
     """Write a mask of one value in the size of the drawn pictures."""
     return lambda garden: write_labels(garden / "garden" / path, np.full((64, 64), value, np.uint8))
@@ -176,6 +186,13 @@ WRONG = {
                      "'snail' has 1 support pictures .*experiment.shots is 2"),
     "words of another class": (edit(lambda raw: raw["prompts"]["classes"].update(snale={})), "did you mean 'snail'"),
     "unknown word": (edit(lambda raw: raw["prompts"]["classes"]["snail"].update(scenes=["x"])), "did you mean 'scene'"),
+    "a word for a list": (edit(lambda raw: raw["prompts"]["classes"]["snail"].update(scene="on the grass")),
+                          "classes.snail.scene: got 'on the grass', expected a list such as"),
+    "stray braces": (edit(lambda raw: raw["prompts"]["classes"]["snail"].update(scene=["100% {cotton"])),
+                     "snail.scene: got '100% {cotton', expected no braces but"),
+    "name of no file": (edit(lambda raw: rename(raw, snail="cup/mug")), "after the class 'cup/mug': expected letters"),
+    "names of the same files": (edit(lambda raw: rename(raw, snail="hot dog", mushroom="hot_dog")),
+                                "would have the same names for the classes 'hot_dog' and 'hot dog': rename one"),
     "unknown group of words": (edit(lambda raw: raw["prompts"].update(colours={})), "unknown words 'colours'"),
 }  # fmt: skip
 
@@ -262,6 +279,31 @@ def test_every_mistake_of_the_yaml_is_told(garden, overrides, monkeypatch):
     edit(lambda raw: (raw.update(changes), raw.pop("clases")))(garden)
     with pytest.raises(InputError, match=r"(?s)2 things are wrong.*'snail'.*'background'"):
         load_config(None, overrides)
+
+
+@pytest.mark.parametrize(
+    ("names", "fit"),
+    [(["Hot dog", "T-shirt_2", "v1.5"], True), (["Füchse"], False), (["cup/mug"], False), (["_x"], False),
+     (["hot dog", "hot_dog"], False), (["hot dog", "hot-dog"], False), (["a.b", "a b"], False)],
+)  # fmt: skip
+def test_files_can_be_named_after_new_classes(garden, overrides, monkeypatch, call, names, fit):
+    """What store and export would refuse after drawing is told by both checks, unless nothing is drawn."""
+    monkeypatch.chdir(garden)
+    edit(lambda raw: raw.update(prompts={}, novel=dict.fromkeys(names, raw["novel"]["snail"])))(garden)
+    edit(lambda raw: raw.pop("validation"))(garden)
+    found = check_data(load_config(None, overrides))
+    assert (found == []) == fit
+    assert check_data(load_config(None, [*overrides, "experiment.generate.enabled=false"])) == []
+    told = call("check", "--no-weights", "--json", *(part for o in overrides for part in ("--set", o)))[1]
+    assert [row["found"] for row in json.loads(told) if row["what"] == "classes" and not row["ok"]] == found
+    ids = [plan_samples([Prompt(name, name)], 0)[0].id for name in names]
+    try:
+        for name in ids:
+            RunStore(garden / "store").compute("images", name, {}, lambda draft: None)
+        kept = len({export_id(name, "syn") for name in ids}) == len(names)
+    except InputError:
+        kept = False
+    assert kept == fit
 
 
 def test_counts_are_kept_and_follow_the_files(garden, overrides, monkeypatch):

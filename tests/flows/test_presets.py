@@ -51,6 +51,15 @@ def test_generators_and_sams_are_stacked():
     assert name_of("here/mine.yaml+sd15") == "mine+sd15"
 
 
+@pytest.mark.parametrize("name", ["sd15", "lcm"])
+def test_what_was_not_tried_is_said(name, root):
+    """The limit of the bank is that of pooled vectors, which SD 1.x has none of; nobody tried it there."""
+    limit = str(load_config(f"pascal5i+{name}").experiment.prompts.max_similarity)
+    for text in (presets()[name].read_text(), (root / "docs" / "generators.md").read_text()):
+        (said,) = [part for part in " ".join(text.replace("#", " ").split()).split(". ") if "not tried" in part]
+        assert limit in said
+
+
 def test_a_file_extends_presets_and_files_beside_it(tmp_path, monkeypatch):
     """Later ones go over earlier ones, the file over all, and what comes out stands alone."""
     (tmp_path / "sub").mkdir()

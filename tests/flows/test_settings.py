@@ -66,6 +66,14 @@ def test_epochs_of_pascal_are_steps():
     assert experiment.prepare.steps == 200 * 4208 // experiment.prepare.batch
 
 
+@pytest.mark.parametrize("group", ["train", "fss"])
+@pytest.mark.parametrize("scale", ["[0, 1]", "[2, 0.5]"])
+def test_scales_are_checked(group, scale):
+    """An enlargement from nothing, or from more to less, is refused in every training before it starts."""
+    with pytest.raises(InputError, match=rf"experiment\.{group}\.scale: got .*, expected a least and a greatest"):
+        load_config(None, [f"experiment.{group}.scale={scale}"])
+
+
 @pytest.mark.parametrize(
     ("key", "told"),
     [

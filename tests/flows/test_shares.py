@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -152,6 +153,28 @@ def test_an_empty_cache_of_a_url_computes_nothing(finished, overrides, tmp_path,
     files, base = fsspec.core.url_to_fs(url)
     for name in ("lineage.json", "report/index.html", "checkpoints/after/model.safetensors"):
         assert files.cat_file(f"{base}/runs/{folder.name}/{name}") == (folder / name).read_bytes()
+
+
+def test_what_is_computed_into_a_url_is_found_from_another_cache(elsewhere, tmp_path):
+    """Pictures of one class go there as they are drawn; with an empty cache they are found there, not drawn again."""
+    url = "memory://computed-by-a-run"
+    one, two = (
+        load_config(None, [*elsewhere(name), "experiment.prompts.classes=[boat]", f"execution.output={url}",
+                           f"execution.cache={tmp_path / name}"])
+        for name in ("one", "two")
+    )  # fmt: skip
+    _, plan = run(one, "one", "images", Console(quiet=True))
+    assert [(stage.reuse, stage.total) for stage in plan.stages.values()] == [(0, 1), (0, 1)]
+    files, base = fsspec.core.url_to_fs(url)
+    for place in places(one, "prompts", "images"):
+        assert files.exists(f"{base}/store/{place}/record.json")
+    _, plan = run(two, "two", "images", Console(quiet=True))
+    assert plan.complete
+    (drawn,) = [record for record in plan.records if record.stage == "images"]
+    assert not (tmp_path / "two" / "store" / "images").exists()
+    for mine, theirs in zip(store_of(two).samples(drawn), store_of(one).samples(drawn), strict=True):
+        assert np.array_equal(mine.picture, theirs.picture)
+    assert (tmp_path / "two" / "store" / "images").exists()
 
 
 def test_want_of_memory_costs_the_shard_alone(finished, elsewhere, call, monkeypatch):

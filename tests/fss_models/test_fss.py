@@ -14,6 +14,7 @@ from fss_models.encoded import Encoded
 from fss_models.episodes import EpisodeSampler, Subset, without_classes
 from fss_models.evaluate_fss import evaluate_fss, fitted_batch
 from fss_models.fss import FSS_MODELS, FssConfig, FssNetwork, build_fss_model, trainable_state
+from fss_models.fss_teacher import FssTeacher
 from fss_models.layers import resize
 from fss_models.multiscale import VIEWS, predict_multiscale
 from fss_models.randomness import numpy_rng
@@ -22,6 +23,7 @@ from fss_models.trainer import Place
 from pipeline.classes import ClassSplit
 from pipeline.config import FssSettings
 from pipeline.errors import InputError
+from pipeline.types import Support
 
 OPTIONS = {name: {"dim": 8, "blocks": 2} for name in ("iir", "i2r")} | {"symnet": {"dim": 8}}
 OPTIONS["rifenet"] = {"dim": 16, "layers": 2, "heads": 2, "points": 2, "tokens": 9}
@@ -61,6 +63,26 @@ def test_batch_of_two_is_two_of_one(network, base_set, shots):
     assert both.ndim == 3
     assert torch.equal(both, again)
     torch.testing.assert_close(both, torch.cat(alone), atol=1e-4, rtol=1e-3)
+
+
+def test_an_episode_model_as_teacher(network, base_set):
+    """It labels as the model itself predicts, sees things at the size it knows, and encodes its supports once."""
+    batch = episodes_of(base_set, 1, count=1)
+    picture, shown = ((255 * x).round().to(torch.uint8).permute(1, 2, 0).numpy()
+                      for x in (batch.query[0], batch.supports[0, 0]))  # fmt: skip
+    support = Support("thing", (shown,), ((batch.masks[0, 0] == 1).numpy(),))
+    teacher = FssTeacher(network, support, "weights")
+    encode, network.encode = network.encode, None
+    features, probabilities = teacher.look([picture, picture])
+    assert features.shape[0] == probabilities.shape[0] == 2
+    np.testing.assert_array_equal(teacher.features([picture]), features[:1])
+    small, large = (picture.repeat(n, 0).repeat(n, 1) for n in (2, 4))
+    np.testing.assert_allclose(teacher.features([large]), teacher.features([small]), atol=1e-4)
+    network.encode = encode
+    with torch.no_grad():
+        logits = network(batch.query, batch.supports, batch.masks, torch.ones(1, dtype=torch.long)).float()
+    expected = torch.nn.functional.interpolate(logits[:, None], picture.shape[:2], mode="bilinear").sigmoid()[0, 0]
+    np.testing.assert_allclose(probabilities[0, 1], expected, atol=1e-4)
 
 
 def test_odd_sizes(network):

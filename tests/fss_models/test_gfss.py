@@ -145,6 +145,15 @@ def test_saved_model_predicts_the_same_bits(model, backbone, pictures, tmp_path)
         assert torch.equal(GfssModel.load(tmp_path, own)(pictures), expected)
 
 
+def test_a_model_is_saved_into_its_own_folder(model, pictures, tmp_path):
+    """What was read from a folder can be written there again: the card is new, the backbone stays."""
+    model.save_pretrained(tmp_path)
+    GfssModel.from_pretrained(tmp_path).save_pretrained(tmp_path, {"dataset": "tiny"})
+    assert "| dataset | tiny |" in (tmp_path / "README.md").read_text()
+    with torch.no_grad():
+        assert torch.equal(GfssModel.from_pretrained(tmp_path)(pictures), model(pictures))
+
+
 def test_stride_of_a_given_backbone_is_kept(backbone, backbone_folder, tiny_config, supports, pictures, tmp_path):
     """A model on a backbone of stride 32 is on one again after from_pretrained, and on no other."""
     coarse = Backbone.from_pretrained(backbone_folder, stride=32, precision="float32")
@@ -206,6 +215,17 @@ def test_teacher_speaks_numpy(model, base_set):
     assert features.dtype == probabilities.dtype == np.float32
     assert probabilities.shape == (3, 7, 32, 32)
     np.testing.assert_allclose(GfssTeacher(model, batch=3).look(shown)[1], probabilities, atol=1e-5)
+    np.testing.assert_array_equal(teacher.features(shown), features)
+
+
+def test_teacher_sees_things_at_the_size_it_knows(model, base_set):
+    """A picture of twice the backbone's size gives the same features, and probabilities of its own size."""
+    small = base_set[0][0].repeat(2, 0).repeat(2, 1)
+    large = small.repeat(2, 0).repeat(2, 1)
+    (features, probabilities), (same, enlarged) = (GfssTeacher(model).look([x]) for x in (small, large))
+    np.testing.assert_allclose(same, features, atol=1e-5)
+    assert enlarged.shape == (1, 7, 128, 128)
+    np.testing.assert_allclose(enlarged.reshape(1, 7, 64, 2, 64, 2).mean((3, 5)), probabilities, atol=0.05)
 
 
 def test_teacher_id_follows_the_weights(model):

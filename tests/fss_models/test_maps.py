@@ -1,5 +1,7 @@
 import numpy as np
+import torch
 
+from fss_models.augment import fit, unfit
 from fss_models.maps import query_maps, support_maps
 
 
@@ -24,5 +26,8 @@ def test_query_maps_are_those_of_the_decoder(model, novel_set):
         assert values.max() <= 1
     assert maps.active.any()
     assert not maps.active.all()
-    other = query_maps(model, picture, 0)
-    assert not np.allclose(maps.probability, other.probability)
+    side = max(model.side, picture.shape[0])
+    x, _ = fit(picture, np.zeros(picture.shape[:2], np.uint8), side)
+    with torch.no_grad():
+        fused = model.decode_all(model.few_shot.see(x[None]), (side, side))[0, 1:2].sigmoid()
+    np.testing.assert_allclose(maps.probability, unfit(fused, picture.shape[:2])[0], atol=1e-5)

@@ -8,7 +8,7 @@ import torch
 from fss_models.augment import augment
 from fss_models.calibrate import fit_on_held_out
 from fss_models.data import Arrays
-from fss_models.evaluate import evaluate_gfss, prototype_matching
+from fss_models.evaluate import evaluate_gfss, novel_prototypes, prototype_matching
 from fss_models.gfss import GfssConfig, GfssModel
 from fss_models.train import label_supports, train_final, train_teacher
 from fss_models.trainer import Place
@@ -16,6 +16,7 @@ from pipeline.classes import ClassSplit
 from pipeline.config import FinalOptions, TrainSettings
 from pipeline.errors import InputError
 from pipeline.protocols import DIAM
+from pipeline.types import Support
 
 SETTINGS = TrainSettings(base_steps=4, final_steps=4, batch=4, lr=2e-3)
 
@@ -160,6 +161,22 @@ def test_scores_have_the_agreed_keys(backbone, backbone_folder, tiny_config, sup
         assert {"base_miou", "novel_miou", "mean_miou", "harmonic_miou", "per_class"} <= scores.keys()
         assert list(scores["per_class"]) == list(split.names)
         assert 0 <= scores["harmonic_miou"] <= 1
+
+
+def test_prototypes_leave_out_what_lies_beside_a_support(model, supports):
+    """The padding of a wide support has no weight: its prototype is the mean unit feature of the thing alone."""
+    wide = [Support(s.name, (s.pictures[0][:20],), (s.masks[0][:20] | (np.arange(32) < 3),)) for s in supports]
+    model.set_supports(wide, 32)
+    pictures, masks = model.support_tensors()
+    assert (masks == 255).any()
+    for place, found in enumerate(novel_prototypes(model)):
+        with torch.no_grad():
+            f = torch.nn.functional.normalize(model.features(pictures[place]), dim=1)[0].permute(1, 2, 0)
+        thing = torch.nn.functional.interpolate(
+            (masks[place] == 1).float()[None], f.shape[:2], mode="bilinear", align_corners=False
+        )[0, 0]
+        weights = thing.flatten() / thing.sum()
+        torch.testing.assert_close(found, weights @ f.flatten(0, 1))
 
 
 def test_any_few_shot_part_is_trained(plain, base_set, supports, synthetic_set, backbone, backbone_folder, tmp_path):

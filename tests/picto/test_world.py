@@ -1,10 +1,13 @@
 """The drawn world: seeds, scenes, masks and captions."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 
 import numpy as np
 import pytest
 
+from picto.datasets import ensure_dataset
 from picto.other_things import PRETRAINING_CLASSES
 from picto.pen import COLOURS, Pen
 from picto.scenes import BACKGROUNDS, IMAGE_SIZE, LOW_CONTRAST, _compose, _Drawn, draw_portrait, draw_scene
@@ -106,3 +109,18 @@ def test_every_kind_fills_its_box(world):
             _, cover = pen.finish()
             assert 0 <= cover.min() <= cover.max() <= 1, kind
             assert 0.08 < (cover >= 0.5).mean() < 0.8, kind
+
+
+def test_a_data_set_that_two_want_is_drawn_once(tmp_path):
+    """Who comes while another one draws it waits for it."""
+    told = []
+
+    def progress(done, _):
+        told.append(done)
+        time.sleep(0.3)
+
+    with ThreadPoolExecutor() as pool:
+        wanted = [pool.submit(ensure_dataset, tmp_path / "picto", "audit", 2, progress) for _ in range(3)]
+    assert [one.result() for one in wanted] == [tmp_path / "picto" / "audit-2"] * 3
+    assert told == [2]
+    assert len(list((tmp_path / "picto/audit-2/JPEGImages").iterdir())) == 2

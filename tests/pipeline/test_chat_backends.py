@@ -83,33 +83,6 @@ def test_nobody_listens(chat_server):
         ChatEndpoint(url, "tiny", retries=0)(QUESTION, 0)
 
 
-@pytest.fixture(scope="module")
-def chat_folder(tmp_path_factory):
-    """A chat model of two layers with random weights and one token a byte, as transformers saves it."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import Qwen2Config, Qwen2ForCausalLM, TokenizersBackend
-
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = {token: i for i, token in enumerate([*letters, "<|start|>", "<|end|>"])}
-    bytes_ = Tokenizer(models.BPE(vocab=words, merges=[]))
-    bytes_.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bytes_.decoder = decoders.ByteLevel()
-    tokenizer = TokenizersBackend(tokenizer_object=bytes_, eos_token="<|end|>", bos_token="<|start|>")
-    tokenizer.chat_template = (
-        "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content }}<|end|>{% endfor %}"
-        "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
-    )
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=len(words), hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, max_position_embeddings=4096, eos_token_id=words["<|end|>"], bos_token_id=None,
-    )  # fmt: skip
-    folder = tmp_path_factory.mktemp("chat")
-    Qwen2ForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
 def test_a_chat_model_answers_by_its_template_and_seed(chat_folder):
     """The same seed gives the same answer, another one another; greedy decoding needs none; global state stays."""
     ask = InstructModel.from_folder(chat_folder, max_tokens=64)

@@ -1,6 +1,7 @@
 """The diffusers backend: pictures of tiny, untrained pipelines of the real classes."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from pipeline.errors import InputError, OutOfMemory
 from pipeline.generate import draw_samples, plan_samples
 from prompts.bank import Prompt
 
-KINDS = ("sd1", "sdxl", "sd3", "sd3-no-t5", "flux", "pixart", "lcm")
+KINDS = ("sd1", "sdxl", "sd3", "sd3-no-t5", "flux", "pixart", "qwen", "lcm")
 OPTIONS = {"pixart": {"use_resolution_binning": False}}
 PROMPTS = ["a red boat", "a big blue cup", "a red boat"]
 SEEDS = [1, 2, 2**62]
@@ -52,7 +53,9 @@ def theirs(folder: Path, prompts, seeds, **arguments) -> np.ndarray:
 def test_text_encoded_once_draws_what_diffusers_draws(tiny_generator, kind):
     """Every family draws, pixel by pixel, what its pipeline draws when it is called with the sentences."""
     folder = tiny_generator(kind)
-    guidance = {"true_cfg_scale": 2.0, "negative_prompt": " "} if kind == "flux" else {"guidance_scale": 2.0}
+    guidance = {"guidance_scale": 2.0}
+    if kind in ("flux", "qwen"):  # the latter spreads one negative prompt over no batch
+        guidance = {"true_cfg_scale": 2.0, "negative_prompt": [" ", " "]}
     mine = pictures(load(folder, kind), PROMPTS[:2], [5, 6])
     assert mine.shape == (2, 16, 16, 3)
     assert mine.std() > 5
@@ -69,6 +72,16 @@ def test_a_picture_depends_on_its_prompt_and_seed_alone(tiny_generator, kind):
     assert not np.array_equal(pictures(generator, ["a red boat", "a small cat"], [1, 1])[0:1], first[1:2])
     whole = pictures(load(tiny_generator(kind), kind, batch=8))
     assert np.abs(first.astype(int) - whole).max() <= 1
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "sd1-safe"])
+def test_bfloat16_is_close_to_float32(tiny_generator, kind):
+    """Loaded and computed in half the bits: finite pictures, unflagged, and text vectors of nearly the same values."""
+    exact, half = (load(tiny_generator(kind), kind, precision=precision) for precision in ("fp32", "bf16"))
+    networks = [part for part in half._pipe.components.values() if isinstance(part, torch.nn.Module)]
+    assert {parameter.dtype for network in networks for parameter in network.parameters()} == {torch.bfloat16}
+    assert 0 < np.abs(pictures(exact).astype(int) - pictures(half)).mean() < 2
+    assert (exact.encode(PROMPTS) * half.encode(PROMPTS)).sum(1).min() > 0.999
 
 
 @pytest.mark.parametrize("kind", ["sdxl", "sd3", "pixart"])
@@ -139,6 +152,34 @@ def test_what_only_saves_memory_draws_the_same(tiny_generator):
     assert saving._pipe.vae.use_slicing
     assert np.array_equal(pictures(saving), pictures(load(folder)))
     assert np.array_equal(saving.encode(PROMPTS), load(folder).encode(PROMPTS))
+
+
+def test_resting_encoders_are_awake_where_they_encode(tiny_generator):
+    """Once a shard, also where batches are tried out; then they rest, also where one does not fit beside the others."""
+    generator = DiffusionGenerator.from_folder(
+        tiny_generator("sdxl"), settings(precision="fp32"), device="cpu:0", speed=GeneratorExecution(offload="encoders")
+    )
+    places, encoded, full = {}, [], []
+
+    def move(name, device):
+        if name in full and str(device) == "cpu:0":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        places[name] = str(device)
+
+    for name in generator._family.encoders:
+        encoder = getattr(generator._pipe, name)
+        encoder.to = partial(move, name)
+        encoder.register_forward_pre_hook(lambda *_, name=name: encoded.append((name, places.get(name, "cpu"))))
+    awake = [("text_encoder", "cpu:0"), ("text_encoder_2", "cpu:0")]
+    assert generator.largest_batch(4) == 4
+    assert encoded == awake
+    pictures(generator)
+    assert encoded == awake * 2
+    assert places == {"text_encoder": "cpu", "text_encoder_2": "cpu"}
+    full.append("text_encoder_2")
+    with pytest.raises(OutOfMemory, match="at one picture a batch"):
+        generator.largest_batch(4)
+    assert places == {"text_encoder": "cpu", "text_encoder_2": "cpu"}
 
 
 def test_blocks_are_compiled_one_by_one(tiny_generator):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import tarfile
 from dataclasses import replace
 
@@ -24,10 +25,11 @@ from pipeline.errors import InputError
 from pipeline.export.card import Model, Origin, licence_of, write_card
 from pipeline.export.coco import category_ids, export_coco, instances_of, stable_number
 from pipeline.export.imagefolder import export_imagefolder
-from pipeline.export.items import Tally, check_prefix, export_id, items_of
+from pipeline.export.items import Tally, check_prefix, export_id, items_of, with_twins
 from pipeline.export.place import check_target, new_folder
 from pipeline.export.voc import base_lines, check_clash, export_merged, export_voc, open_base
 from pipeline.export.webdataset import export_webdataset
+from pipeline.generate import TWIN
 from pipeline.hashing import hash_files, list_files
 from pipeline.images import voc_palette, write_labels, write_picture
 from pipeline.types import Sample
@@ -54,7 +56,7 @@ def truth():
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """What the dataset stage wrote of seven samples, an eighth being dropped, and the sample table."""
+    """What the dataset stage wrote of seven samples, and the sample table: an eighth is dropped, a ninth is a twin."""
     folder, rng = tmp_path_factory.mktemp("dataset"), np.random.default_rng(0)
     samples = []
     for i in range(8):
@@ -62,6 +64,7 @@ def source(tmp_path_factory):
         free = np.zeros(SIZE, bool)
         sample = Sample(f"{name}-{i:04d}-0", name, f"a {name}, “{i}”", 2**62 + i, picture, labels_of(i), free)
         samples.append(sample if i < 7 else sample.dropped("nothing is left"))
+    samples.append(replace(samples[2], id=f"{samples[2].name}-0040-0"))
     write_voc(samples, folder, SPLIT)
     rows = [{"id": s.id, "name": s.name, "prompt": s.prompt, "seed": s.seed, "reason": s.reason,
              "scores": {"apf_best": 0.5, "sabr": float("nan")}} for s in samples]  # fmt: skip
@@ -96,6 +99,16 @@ def test_ids_are_those_of_the_run_and_can_be_told_apart(source):
     assert sum(tally.per_class.values()) == 7
     with pytest.raises(InputError, match="would be named"):
         list(Tally().watch([items[0], items[0]]))
+
+
+def test_twins_that_the_dataset_left_out_are_no_items(source):
+    """A picture that another shard has too has no reason in its own shard; the dataset's list tells that it is out."""
+    folder, rows = source
+    assert rows[8]["reason"] is None
+    assert [row["reason"] for row in with_twins(rows, folder)] == [None] * 7 + ["nothing is left", TWIN]
+    assert len(list(items_of(rows, folder, SPLIT))) == 7
+    with pytest.raises(InputError, match=r"train\.txt cannot be read: syn4seg run makes it again"):
+        list(items_of(rows, folder / "JPEGImages", SPLIT))
 
 
 # --- VOC ------------------------------------------------------------------------------------------------------------
@@ -312,7 +325,7 @@ def test_equal_exports_have_equal_bytes(items, tmp_path, form):
 @pytest.mark.parametrize("form", FORMS)
 def test_a_failure_leaves_nothing(items, source, tmp_path, form):
     """Where a file of the store is gone, the sentence names it and neither a folder nor a part of one stays."""
-    (tmp_path / "lost").mkdir()
+    shutil.copytree(source[0] / "ImageSets", tmp_path / "lost/ImageSets")
     lost = [*items[:3], *items_of(source[1][3:4], tmp_path / "lost", SPLIT)]
     with pytest.raises(InputError, match=r"lost.*(is gone|does not exist)"), new_folder(tmp_path / "to", "x") as folder:
         FORMS[form](iter(lost), folder)

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.assemble import write_voc
 from pipeline.classes import ClassSplit
-from pipeline.generate import draw_samples, plan_samples, sample_seed
+from pipeline.generate import TWIN, draw_samples, plan_samples, sample_seed
 from pipeline.store import RunStore
 from prompts.bank import Prompt
 
@@ -72,16 +72,17 @@ def test_useless_pictures_are_dropped_with_a_reason() -> None:
 
 
 def test_twins_of_different_shards_are_written_once(tmp_path) -> None:
-    """The data set holds the first of equal pictures, whatever was drawn after it."""
+    """The data set holds the first of equal pictures, whatever was drawn after it; all twins are counted together."""
     split = ClassSplit.of("picto", 0)
     sample = next(draw_samples(plan_samples(PROMPTS, 0), Noise()))
     empty = np.zeros((8, 8), np.uint8)
     sample = sample.labelled(empty, empty.astype(bool))
     twin = replace(sample, id="boat-0040-0")
     other = replace(sample, id="boat-0041-0", picture=255 - sample.picture)
-    written = write_voc([sample, twin, other], tmp_path / "three", split)
+    again = [replace(sample, id=f"boat-000{i}-0").dropped(f"{TWIN}: boat-000{i}-1") for i in (2, 3)]
+    written = write_voc([sample, twin, other, *again], tmp_path / "three", split)
     assert written.ids == ("syn_boat_0000_0", "syn_boat_0041_0")
-    assert written.dropped == {"the same picture as another": 1}
+    assert written.dropped == {"the same picture as another": 3}
     assert written.content == write_voc([sample, other], tmp_path / "two", split).content
 
 

@@ -91,6 +91,33 @@ def test_pictures_survive_png(tmp_path: Path) -> None:
     assert read_picture(tmp_path / "grey.png").shape == (3, 4, 3)
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+@pytest.mark.parametrize("order", ["<u2", ">u2"])
+def test_16_bits_are_scaled_by_their_range(tmp_path: Path, name: str, order: str) -> None:
+    """Grey values of 16 bits, in either order of bytes, become their upper 8 bits in all three colours."""
+    Image.fromarray(np.array([[0, 255, 256], [0x7FFF, 0x8000, 0xFFFF]], dtype=order)).save(tmp_path / name)
+    expected = np.array([[0, 0, 1], [0x7F, 0x80, 0xFF]], np.uint8)
+    assert np.array_equal(read_picture(tmp_path / name), np.stack([expected] * 3, axis=2))
+
+
+def test_16_bits_are_turned_upright(tmp_path: Path) -> None:
+    """The orientation that a file tells of holds for 16 bits too."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.array([[0, 0x100, 0x200]], np.uint16)).save(tmp_path / "a.png", exif=exif)
+    assert read_picture(tmp_path / "a.png")[:, :, 0].tolist() == [[0], [1], [2]]
+
+
+@pytest.mark.parametrize(("kind", "mode"), [(np.float32, "F"), (np.int32, "I")])
+def test_numbers_without_a_range_are_refused(tmp_path: Path, kind: type, mode: str) -> None:
+    """Floats and 32-bit numbers, which Pillow clips at 255, are one sentence with file and mode."""
+    path = tmp_path / "a.tif"
+    Image.fromarray(np.array([[0, 1]], dtype=kind)).save(path)
+    with pytest.raises(InputError, match=f"a.tif is a picture of mode {mode}: 8 bits") as error:
+        read_picture(path)
+    assert "\n" not in str(error.value)
+
+
 def test_bad_files_are_one_clear_sentence(tmp_path: Path) -> None:
     """Missing, truncated, coloured, ill-sized and foreign files and unwritable places each give one sentence."""
     picture, mask = tmp_path / "a.png", tmp_path / "a_mask.png"

@@ -1,12 +1,17 @@
-"""segment_anything without torchvision, and the `Sam` built from numbers."""
+"""segment_anything without torchvision and with it, and the `Sam` built from numbers."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from pipeline.backends.sam import SamRefiner
 from pipeline.backends.segment_anything_import import ResizeLongestSide, load_segment_anything
 from pipeline.backends.small_sam import build_sam, load_small_sam
 from pipeline.errors import InputError
@@ -16,6 +21,37 @@ TINY = {
     "window_size": 0, "prompt_dim": 16, "decoder_depth": 1, "decoder_heads": 2, "decoder_mlp_dim": 16,
     "iou_head_dim": 8, "mask_in_chans": 4,
 }
+PICTURE = np.random.default_rng(0).integers(0, 255, (24, 32, 3), dtype=np.uint8)
+BOXES = np.array([[4, 4, 20, 18], [0, 0, 32, 24]], np.float32)
+TORCHVISION = {
+    "__init__": "", "transforms/__init__": "", "ops/__init__": "",
+    "ops/boxes": "batched_nms = box_area = None",
+    "transforms/functional": """
+from PIL import Image
+
+to_pil_image = Image.fromarray
+
+def resize(image, size):
+    return image.resize(size[::-1], Image.Resampling.BILINEAR)
+""",
+}
+"""What segment_anything imports of torchvision: module -> its text."""
+
+WITH_TORCHVISION = """
+import sys
+
+import numpy as np
+
+from pipeline.backends.sam import SamRefiner
+from tests.pipeline.test_small_sam import BOXES, PICTURE
+
+refiner = SamRefiner.from_checkpoint(sys.argv[1])
+import segment_anything
+
+print(type(refiner.network._predictor.transform).__module__, sys.modules["segment_anything.utils.transforms"].__file__)
+print(segment_anything.SamAutomaticMaskGenerator.__module__, sys.modules["torchvision"].__file__)
+np.savez(sys.argv[2], *refiner.segment(PICTURE, BOXES))
+"""
 
 
 def write(folder, config, state):
@@ -52,15 +88,37 @@ def test_saved_model_predicts_the_same(tmp_path):
     state = {k: v.half().float() for k, v in sam.state_dict().items()}
     sam.load_state_dict(state)
     write(tmp_path / "sam", TINY, state)
-    picture = np.random.default_rng(0).integers(0, 255, (24, 32, 3), dtype=np.uint8)
     results = []
     for model in (sam, load_small_sam(tmp_path / "sam")):
         predictor = load_segment_anything().SamPredictor(model)
-        predictor.set_image(picture)
+        predictor.set_image(PICTURE)
         results.append(predictor.predict(box=np.array([4, 4, 20, 18]), return_logits=True))
     assert results[0][0].shape == (3, 24, 32)
     for mine, theirs in zip(*results, strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+
+def test_beside_torchvision_the_package_is_whole(tmp_path):
+    """Where torchvision imports, nothing of the package is replaced, and SAM gives the same masks."""
+    for name, text in TORCHVISION.items():
+        file = tmp_path / "torchvision" / f"{name}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    write(tmp_path / "sam", TINY, build_sam(TINY).state_dict())
+    places = os.pathsep.join(map(str, (tmp_path, Path(__file__).parents[2])))
+    told = subprocess.run(
+        [sys.executable, "-c", WITH_TORCHVISION, tmp_path / "sam", tmp_path / "found.npz"],
+        env={**os.environ, "PYTHONPATH": places}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert told.returncode == 0, told.stderr
+    transform, its_file, generator, torchvision = told.stdout.split()
+    assert transform == "segment_anything.utils.transforms"
+    assert Path(its_file).parts[-3:] == ("segment_anything", "utils", "transforms.py")
+    assert generator == "segment_anything.automatic_mask_generator"
+    assert Path(torchvision) == tmp_path / "torchvision" / "__init__.py"
+    mine, theirs = SamRefiner.from_checkpoint(tmp_path / "sam").segment(PICTURE, BOXES), np.load(tmp_path / "found.npz")
+    for one, other in zip(mine, theirs.values(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_missing_number_is_named():

@@ -295,3 +295,25 @@ def test_followers_work_along_and_write_nothing(store):
     assert drafts[0].scratch.name == f"a-{record.fingerprint}.scratch"
     assert not drafts[0].folder.exists()
     assert store.follow("train", "a", recipe, None) == record
+
+
+def test_followers_of_a_process_that_failed_stop(store, monkeypatch):
+    """Who waits for a shard that nobody computes says so, once there was time to begin it."""
+    monkeypatch.setattr("pipeline.store.PATIENCE", 0.3)
+    with pytest.raises(ZeroDivisionError):
+        store.compute("scores", "a", RECIPE, lambda _: 1 // 0)
+    start = time.monotonic()
+    with pytest.raises(InputError, match="the first process has stopped without finishing scores/a"):
+        store.follow("scores", "a", RECIPE, None)
+    assert time.monotonic() - start > 0.3
+
+
+def test_followers_wait_for_long_work(store, monkeypatch, tmp_path):
+    """Work that takes longer than a follower's patience is waited for, as long as its process lives."""
+    monkeypatch.setattr("pipeline.store.PATIENCE", 0.3)
+    process = compute_elsewhere(store, tmp_path / "started", 1)
+    while not (tmp_path / "started").exists():
+        time.sleep(0.02)
+    record = store.follow("images", "boat-000", RECIPE, None)
+    assert process.wait(60) == 0
+    assert record == store.find("images", "boat-000", RECIPE)

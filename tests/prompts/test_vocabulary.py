@@ -1,5 +1,8 @@
 """Vocabularies, the grammar agent, and their agreement with the drawn world."""
 
+import re
+from typing import Any
+
 import pytest
 
 from picto.pen import COLOURS
@@ -96,6 +99,65 @@ def test_groups_and_pairs_are_checked() -> None:
     assert not vocabulary.allows({"pose": "down", "light": "overcast light"})
     with pytest.raises(InputError, match="is no pair"):
         own_vocabulary("mine", ["mole"], {"forbidden": [{"pose": "x"}]})
+
+
+WRONG = [
+    ({"classes": {"mole": {"scene": "on grass"}}}, "classes.mole.scene: got 'on grass', expected a list such as [on"),
+    ({"classes": {"mole": {"scene": ["in a room", 1950]}}}, "classes.mole.scene: got 1950, expected a list"),
+    ({"classes": {"mole": {"pose": {"up": ["flying", None]}}}}, "classes.mole.pose: got None, expected a list"),
+    ({"classes": {"mole": {"also": "digger"}}}, "classes.mole.also: got 'digger', expected a list such as [toadstool]"),
+    ({"classes": {"mole": {"one": True}}}, "classes.mole.one: got True, expected a noun"),
+    ({"classes": {"mole": {"many": "{moles"}}}, "classes.mole.many: got '{moles', expected a noun, without braces"),
+    ({"classes": {"mole": {"also": [" "]}}}, "classes.mole.also: got ' ', expected a list"),
+    ({"classes": {"mole": None}}, "classes.mole: got None, expected its words"),
+    ({"classes": ["mole"]}, "classes: got ['mole'], expected names, each with its words"),
+    ({"classes": {7: {}}}, "unknown class 7: expected one of mole"),
+    ({"attributes": "colour"}, "attributes: got 'colour', expected names"),
+    ({"attributes": {"pose": ["up", "down"]}}, "attributes.pose: got ['up', 'down'], expected {values: [red, blue]"),
+    ({"attributes": {"pose": {"values": "up"}}}, "attributes.pose.values: got 'up', expected a list"),
+    ({"attributes": {"pose": {"value": ["up"]}}}, "attributes.pose: got {'value': ['up']}, expected {values:"),
+    ({"attributes": {"pose": {"absent": 20}}}, "attributes.pose.absent: got 20, expected a number from 0 to 1"),
+    ({"attributes": {"template": {"absent": 0.2}}}, "got 'template', expected a name that is none of a, also, many"),
+    ({"templates": []}, "templates: got [], expected a list of templates"),
+    ({"templates": "{a} {thing}"}, "templates: got '{a} {thing}', expected a list of templates"),
+    ({"templates": ["{a} {thing}"]}, "templates: got ['{a} {thing}'], expected a list of templates"),
+    ({"templates": [[]]}, "templates: got [[]], expected a list of templates"),
+    ({"templates": [["{thing}"], ["{a} {thing}", "with {nothing}"]]}, "template 2: got 'with {nothing}', expected no"),
+    ({"templates": [["{thing}", "{}"]]}, "template 1: got '{}', expected no braces but {a}, {one}, {many}, {thing}"),
+    ({"classes": {"mole": {"pose": ["100% {cotton"]}}}, "mole.pose: got '100% {cotton', expected no braces but {a},"),
+    ({"classes": {"mole": {"kind": ["big {one}"]}}}, "mole.kind: got 'big {one}', expected no braces but {a}"),
+    ({"attributes": {"light": {"values": {"dim": "{thing!r}"}}}}, "words, light: got '{thing!r}', expected no braces"),
+    ({"forbidden": {"pose": "x", "light": "y"}}, "forbidden: got {'light': 'y', 'pose': 'x'}, expected a list of"),
+    ({"forbidden": [{"pose": 3, "light": "y"}]}, "forbidden: got {'light': 'y', 'pose': 3}, expected a list of"),
+    ({"forbidden": [{"poses": "x", "light": "y"}]}, "attribute of a forbidden pair: 'poses'"),
+]
+
+
+@pytest.mark.parametrize(("words", "sentence"), WRONG)
+def test_words_of_the_wrong_form_are_told(words: dict[str, Any], sentence: str) -> None:
+    """What would be split into letters, or fail when a sentence is written, is told in a sentence before."""
+    with pytest.raises(InputError, match=re.escape(sentence)) as error:
+        own_vocabulary("mine", ["mole"], words)
+    assert "\n" not in str(error.value)
+
+
+def test_every_mistake_in_the_words_is_told() -> None:
+    """Two lists that are none are both named."""
+    with pytest.raises(InputError, match=r"mole\.also: .*; .*mole\.scene: "):
+        own_vocabulary("mine", ["mole"], {"classes": {"mole": {"also": "x", "scene": "y"}}})
+
+
+def test_an_attribute_that_a_class_lacks_is_left_out() -> None:
+    """Words may name any attribute; where a class has no values of it, nothing stands in its place."""
+    words: dict[str, Any] = {
+        "templates": [["{a} {look} {thing}", "{place}"], ["{place}", ", {subject}"]],
+        "attributes": {"look": {"absent": 0.5}, "place": {"values": ["in {a} {look} field"]},
+                       "subject": {"values": {"single": "{a} {look} {one}"}}},
+        "classes": {"owl": {"look": ["white"]}},
+    }  # fmt: skip
+    agent = GrammarAgent(own_vocabulary("mine", ["mole", "owl"], words), 0)
+    assert {p.text for p in agent.propose("mole", 9)} == {"in a field", "in a field, a mole"}
+    assert "in a white field, a white owl" in {p.text for p in agent.propose("owl", 99)}
 
 
 def test_agent_covers_every_value_before_it_repeats_one() -> None:

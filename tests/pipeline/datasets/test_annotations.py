@@ -1,5 +1,7 @@
 import json
 import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from pycocotools import mask as rle
 
 from pipeline.classes import ClassSplit
 from pipeline.datasets import open_dataset
-from pipeline.datasets.annotations import load_pickle
+from pipeline.datasets.annotations import Annotated, index_is_made, load_pickle, make_index
 from pipeline.datasets.pictures import count_pixels, read_split
 from pipeline.errors import InputError
 
@@ -81,6 +83,26 @@ def test_index_is_made_once_and_again_for_other_annotations(coco, open_in):
     assert record.stat().st_mtime_ns != made
     assert (changed.labels(0) == 17).sum() == 16
     assert changed.content() != content
+
+
+def test_an_index_that_two_want_is_made_once(tmp_path):
+    """Who comes while another one makes it waits for it."""
+    (tmp_path / "a.json").write_text("{}")
+    builds = []
+
+    def build():
+        builds.append(1)
+        time.sleep(0.3)
+        yield Annotated("a.jpg", (8, 10), [(1, outline(2, 2, 5, 5))])
+
+    with ThreadPoolExecutor() as pool:
+        wanted = [
+            pool.submit(make_index, tmp_path / "cache/a", [tmp_path / "a.json"], build, one_class=True)
+            for _ in range(3)
+        ]
+    assert [one.result() for one in wanted] == [None] * 3
+    assert len(builds) == 1
+    assert index_is_made(tmp_path / "cache/a", [tmp_path / "a.json"])
 
 
 def _cut(path):
