@@ -23,8 +23,8 @@ from flows.data import (
     store_of,
     validation_of,
 )
-from flows.memory import within_memory
 from flows.progress import tell, tell_losses
+from flows.stages import compute_shard
 from pipeline.confidence import loss_weights
 from pipeline.config import Config
 from pipeline.datasets import DataFolder
@@ -182,10 +182,7 @@ def computed(config: Config, step: steps.Step, work: Any, *, together: bool = Tr
     """
     if int(os.environ.get("RANK", "0")):
         return store_of(config).follow(step.stage, step.shard, step.recipe, work if together else None)
-    store = store_of(config)
-    record = within_memory(config, step.stage, lambda: store.compute(step.stage, step.shard, step.recipe, work))
-    tell(step.stage, step.shard, 1.0)
-    return record
+    return compute_shard(config, step, work)
 
 
 def _model(config: Config, record: StageRecord) -> Any:
