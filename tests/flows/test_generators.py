@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from shutil import copytree, ignore_patterns
 
 import pytest
 from rich.console import Console
@@ -117,12 +118,14 @@ def test_a_batch_is_found_out_once_a_card(tiny_generator, tmp_path):
     assert generators._batch_key(config, "another card") != key
 
 
-def test_a_run_keeps_the_batch_that_was_found_out(finished, overrides, monkeypatch):
+def test_a_run_keeps_the_batch_that_was_found_out(finished, overrides, monkeypatch, tmp_path):
     """On what passes for a card it is in the run's settings, and its pictures are those drawn with that number."""
+    output = copytree(finished[0].execution.output, tmp_path / "out", ignore=ignore_patterns("runs", "latest"))
     monkeypatch.setattr(generators, "device_of", lambda _: "cuda")
     monkeypatch.setattr(generators, "_card", lambda _: "a card")
     monkeypatch.setattr(generators, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
-    config = load_config(None, [*overrides, "experiment.generate.batch=auto", "execution.report_pictures=0"])
+    probing = ["experiment.generate.batch=auto", "execution.report_pictures=0", f"execution.output={output}"]
+    config = load_config(None, [*overrides, *probing])
     found = settle_batch(config)
     drawn = [
         draw_images(found, *shard)
