@@ -174,9 +174,19 @@ def _serve(port: int, parent: int, pages: bool) -> None:
 
     threading.Thread(target=end_with_parent, daemon=True).start()
     import uvicorn
+    from filelock import FileLock
     from prefect.server.api.server import create_app
+    from prefect.settings import PREFECT_HOME
 
-    uvicorn.run(create_app(ephemeral=not pages, final=True), host="127.0.0.1", port=port, log_level="error")
+    class OneAtATime(uvicorn.Server):
+        """Servers that make one database at once would break each other."""
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            with FileLock(PREFECT_HOME.value() / ".start.lock"):
+                await super().startup(sockets)
+
+    app = create_app(ephemeral=not pages, final=True)
+    OneAtATime(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error")).run()
 
 
 if __name__ == "__main__":
