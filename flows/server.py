@@ -45,6 +45,8 @@ def set_prefect_env(output: Path, apart: str = "", *, quiet: bool = True) -> Non
         "PREFECT_HOME": str((output / "prefect" / apart).resolve()),
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": str(START_SECONDS),
         "PREFECT_API_REQUEST_TIMEOUT": "300",
+        # waits of 2, 4, 8, ... seconds, since servers of runs beside this one may hold the database
+        "PREFECT_CLIENT_MAX_RETRIES": "8",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
