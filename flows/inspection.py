@@ -90,6 +90,8 @@ def _data(config: Config) -> str:
 
 
 def _sam(config: Config) -> str:
+    if not config.experiment.refine.enabled:
+        return "none: experiment.refine.enabled is off"
     resolve(config.experiment.refine.model, "sam")
     return needs_sam(config)
 
