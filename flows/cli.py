@@ -170,7 +170,7 @@ def serve(
         when = f"cron {cron} ({timezone or 'UTC'})" if cron else f"every {every} s" if every else "when asked for"
         title = name or name_of(config)
         out.print(f"serving {title}, {when}: pages at {url.removesuffix('/api')}, Ctrl-C stops it", soft_wrap=True)
-        serve_runs(chosen, title, cron=cron, timezone=timezone, every=every, grow=grow, while_running=while_running)
+        serve_runs(chosen, title, cron=cron, every=every, grow=grow, while_running=while_running, timezone=timezone)
 
 
 @app.command

@@ -78,8 +78,8 @@ def scheduled(
 
 
 def serve(
-    config: Config, name: str, *, cron: str | None, timezone: str | None, every: int | None, grow: int,
-    while_running: WhileRunning,
+    config: Config, name: str, *, cron: str | None, every: int | None, grow: int, while_running: WhileRunning,
+    timezone: str | None = None,
 ) -> None:  # fmt: skip
     """Register the deployment and execute its runs until the process is stopped.
 
@@ -87,10 +87,10 @@ def serve(
         config: the values that the form begins with.
         name: of the deployment and of the runs' folders.
         cron: when to run, such as ``0 2 * * *``.
-        timezone: in which cron is read, such as Europe/Berlin; None: UTC.
         every: seconds from one run to the next; neither: only when asked for on Prefect's pages.
         grow: prompts a class that every run adds.
         while_running: refuse or queue; queued runs wait as "late" until the one before is done.
+        timezone: in which cron is read, such as Europe/Berlin; None: UTC.
 
     Raises:
         InputError: the cron expression is none, or the time zone.
@@ -108,5 +108,6 @@ def serve(
     parameters = {"config": config.model_dump(mode="json"), "name": name, "grow": grow, "while_running": while_running}
     scheduled.serve(
         name=name, schedule=Cron(cron, timezone=timezone) if cron else None, interval=every,
-        parameters=parameters, entrypoint_type=EntrypointType.MODULE_PATH, limit=1 if while_running == "queue" else None, print_starting_message=False,
+        parameters=parameters, entrypoint_type=EntrypointType.MODULE_PATH,
+        limit=1 if while_running == "queue" else None, print_starting_message=False,
     )  # fmt: skip
