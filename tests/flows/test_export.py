@@ -152,7 +152,7 @@ def test_train_takes_an_export(exported, output, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("experiment.fold=1", "is an export of picto fold 2, this is picto fold 1: its pictures show other classes; add "),
+        ("experiment.fold=1", "is an export of picto fold 2, this is picto fold 1: its pictures show other classes"),
         ("experiment.shots=5", "is an export with shots 1, this has 5: its pictures were made from other supports"),
         ("experiment.protocol=gfss-capl", "add --protocol gfss-diam or choose another export"),
     ],
