@@ -18,12 +18,15 @@ from rich.table import Table
 
 from flows.cli_ablate import ablate
 from flows.cli_audit import audit
+from flows.cli_config import config as config_command
 from flows.cli_look import diff, show, show_preview
 from flows.cli_models import compare, evaluate, predict, prepare, train
 from flows.console import (
     AsJson,
     Count,
+    Elsewhere,
     Growth,
+    Into,
     NoWeights,
     Output,
     OutputOrUrl,
@@ -36,6 +39,7 @@ from flows.console import (
     number,
     one_of,
     out,
+    placed,
     print_json,
     print_scores,
 )
@@ -57,6 +61,7 @@ QUIET = {"TRANSFORMERS_VERBOSITY": "critical", "DIFFUSERS_VERBOSITY": "critical"
 """Environment in which libraries leave stderr to the progress and the one sentence of an error."""
 
 app = App(name="syn4seg", help=HELP, version_flags=["--version"])
+app.command(config_command, name="config")
 for _command in (show, diff, ablate, audit, train, prepare, evaluate, compare, predict):
     app.command(_command)
 
@@ -65,7 +70,7 @@ for _command in (show, diff, ablate, audit, train, prepare, evaluate, compare, p
 def run(
     config: Source = None, /, *, set_: Overrides = None, until: str | None = None, name: str | None = None,
     shards: str | None = None, preview: SomeCount = None, grow: Growth = 0, while_running: WhileRunning = "refuse",
-    json_: AsJson = False,
+    output: Into = None, json_: AsJson = False,
 ) -> None:  # fmt: skip
     """Run the whole chain and print the scores without and with synthetic pictures.
 
@@ -84,7 +89,7 @@ def run(
     from flows.shares import LAST, Share
     from flows.turns import grown
 
-    chosen = grown(load_config(config, set_ or ()), grow)
+    chosen = grown(load_config(config, placed(output, set_)), grow)
     share = Share.parse(shards) if shards else None
     if preview:
         if until or share:
@@ -98,10 +103,14 @@ def run(
     if folder is None:
         reused = sum(stage.reuse for stage in plan.stages.values())
         total = sum(stage.total for stage in plan.stages.values())
+        if json_:
+            print_json({"until": last, "share": shards, "shards": total, "reused": reused})
+            return
         which = f" of the share {shards}" if share else ""
         out.print(f"done up to {last}: {total} shards{which}, {reused} of them from earlier runs")
         if share:
             command = shlex.join(["syn4seg", "run", *([config] if config else []), *(f"--set={s}" for s in set_ or ())])
+            command += "" if output is None else f" --output={shlex.quote(output)}"
             out.print(f"when all {share.of} are done, this joins them: {command}", soft_wrap=True)
         return
     scores = json.loads((folder / "scores.json").read_text())
@@ -119,8 +128,9 @@ def run(
 
 @app.command
 def serve(
-    config: Source = None, /, *, set_: Overrides = None, cron: str | None = None, every: SomeCount = None,
-    name: str | None = None, grow: Growth = 0, while_running: WhileRunning = "refuse",
+    config: Source = None, /, *, set_: Overrides = None, cron: str | None = None, timezone: str | None = None,
+    every: SomeCount = None, name: str | None = None, grow: Growth = 0, while_running: WhileRunning = "refuse",
+    output: Into = None,
 ) -> None:  # fmt: skip
     """Run a config on a schedule and whenever Prefect's pages ask for it, until this is stopped.
 
@@ -132,7 +142,9 @@ def serve(
     Parameters
     ----------
     cron
-        When to run: minute, hour, day of the month, month, weekday.
+        When to run: minute, hour, day of the month, month, weekday, in UTC unless --timezone says otherwise.
+    timezone
+        In which --cron is read, such as Europe/Berlin.
     every
         Seconds from one run to the next, in place of --cron.
     name
@@ -143,28 +155,33 @@ def serve(
 
     if cron and every:
         raise InputError("--cron and --every are two schedules: give one of them")
-    chosen = with_whole_paths(load_config(config, set_ or ()))
-    output = chosen.execution.folder
+    if timezone and not cron:
+        raise InputError("--timezone says how --cron is read: give --cron too")
+    chosen = with_whole_paths(load_config(config, placed(output, set_)))
+    folder = chosen.execution.folder
     check_inputs(chosen)
     check_writable(chosen)
-    set_prefect_env(output, quiet=False)
-    with Server(output, pages=True) as server:
+    set_prefect_env(folder, quiet=False)
+    with Server(folder, pages=True) as server:
         url = server.wait() or os.environ["PREFECT_API_URL"]
         os.environ["PREFECT_API_URL"] = url
         from flows.scheduled import serve as serve_runs
 
-        when = f"cron {cron}" if cron else f"every {every} s" if every else "when asked for"
+        when = f"cron {cron} ({timezone or 'UTC'})" if cron else f"every {every} s" if every else "when asked for"
         title = name or name_of(config)
         out.print(f"serving {title}, {when}: pages at {url.removesuffix('/api')}, Ctrl-C stops it", soft_wrap=True)
-        serve_runs(chosen, title, cron=cron, every=every, grow=grow, while_running=while_running)
+        serve_runs(chosen, title, cron=cron, every=every, grow=grow, while_running=while_running, timezone=timezone)
 
 
 @app.command
-def plan(config: Source = None, /, *, set_: Overrides = None, until: str = "scores", json_: AsJson = False) -> None:
+def plan(
+    config: Source = None, /, *, set_: Overrides = None, until: str = "scores", output: Into = None,
+    json_: AsJson = False,
+) -> None:  # fmt: skip
     """Show for each stage what a run would reuse, resume or compute, and why. Computes nothing."""
     from flows.plan import make_plan
 
-    found = make_plan(load_config(config, set_ or ()), _stage(until), quick=True)
+    found = make_plan(load_config(config, placed(output, set_)), _stage(until), quick=True)
     stages = list(found.stages.values())
     if json_:
         print_json({"complete": found.complete, "stages": [asdict(stage) for stage in stages]})
@@ -183,12 +200,13 @@ def plan(config: Source = None, /, *, set_: Overrides = None, until: str = "scor
 
 @app.command
 def check(
-    config: Source = None, /, *, set_: Overrides = None, no_weights: NoWeights = False, json_: AsJson = False
-) -> None:
+    config: Source = None, /, *, set_: Overrides = None, no_weights: NoWeights = False, output: Into = None,
+    json_: AsJson = False,
+) -> None:  # fmt: skip
     """Look at devices, weights, data, disk, versions and prompts; computes nothing."""
     from flows.inspection import inspect
 
-    rows = inspect(load_config(config, set_ or ()), weights=not no_weights)
+    rows = inspect(load_config(config, placed(output, set_)), weights=not no_weights)
     if json_:
         print_json(rows)
     else:
@@ -252,8 +270,8 @@ def clean(*, output: Output = Path("outputs"), yes: bool = False, json_: AsJson 
 def merge(*folders: Path, output: OutputOrUrl = "outputs", json_: AsJson = False) -> None:
     """Copy the finished shards of other output folders into this one; what is here already stays as it is.
 
-        syn4seg run my.yaml --shards 1/2 --set execution.output=one       on one machine
-        syn4seg run my.yaml --shards 2/2 --set execution.output=two       on another
+        syn4seg run my.yaml --shards 1/2 --output one                       on one machine
+        syn4seg run my.yaml --shards 2/2 --output two                       on another
         syn4seg merge one two && syn4seg run my.yaml                      draws and labels nothing again
 
     Parameters
@@ -276,7 +294,9 @@ def merge(*folders: Path, output: OutputOrUrl = "outputs", json_: AsJson = False
 
 
 @app.command
-def report(run: str = "latest", /, *, output: Output = Path("outputs"), json_: AsJson = False) -> None:
+def report(
+    run: str = "latest", /, *, set_: Elsewhere = None, output: Output = Path("outputs"), json_: AsJson = False
+) -> None:
     """Build the page of a finished run anew: RUN/report/index.html, to be opened from disk.
 
     Parameters
@@ -287,7 +307,7 @@ def report(run: str = "latest", /, *, output: Output = Path("outputs"), json_: A
     from flows.report import write_report
     from flows.runs import find_run
 
-    page = write_report(find_run(output, run))
+    page = write_report(find_run(output, run), set_ or ())
     if json_:
         print_json({"report": str(page)})
     else:

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from flows.console import AsJson, Output, Overrides, Source, out, print_json
+from flows.console import AsJson, Into, Overrides, Source, out, placed, print_json
 
 Numbers = Annotated[list[int], Parameter(consume_multiple=True, negative=())]
 
@@ -19,7 +19,7 @@ def ablate(
     rungs: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
     sweep: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
     labels: Annotated[int, Parameter(negative=())] = 30, to: Path = Path("outputs/results"),
-    output: Output = Path("outputs"), json_: AsJson = False,
+    output: Into = None, json_: AsJson = False,
 ) -> None:  # fmt: skip
     """Measure what every part of the method buys: the ladder, its controls, what goes beyond it, and sweeps.
 
@@ -49,7 +49,7 @@ def ablate(
     from flows.ablation.summary import table_of, write_summary
 
     chosen = chosen_rungs(rungs or ([] if sweep else ["all"]), sweep or ())
-    own = [f"execution.output={output}", *(set_ or ())]
+    own = placed(output, set_)
     cells = list_cells(config, own, chosen, folds, seeds, shots)
     compute_cells(cells, to, labels, Console(stderr=True))
     dataset = cells[0].key["dataset"]

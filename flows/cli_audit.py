@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from flows.console import AsJson, Count, Overrides, Source, name_of, number, out, print_json
+from flows.console import AsJson, Count, Into, Overrides, Source, name_of, number, out, placed, print_json
 from flows.settings import load_config
 
 Axes = Annotated[
@@ -24,7 +24,8 @@ Axes = Annotated[
 
 def audit(
     config: Source = None, /, *, set_: Overrides = None, pictures: Count = 30,
-    sweep: Annotated[bool, Parameter(negative=())] = False, grid: Axes = None, json_: AsJson = False,
+    sweep: Annotated[bool, Parameter(negative=())] = False, grid: Axes = None, output: Into = None,
+    json_: AsJson = False,
 ) -> None:  # fmt: skip
     """Measure every labelling stage on labelled pictures that go through it as if they had no labels.
 
@@ -50,7 +51,7 @@ def audit(
     from flows.data import novel_names
     from flows.progress import Board, set_reporter
 
-    chosen = load_config(config, set_ or ())
+    chosen = load_config(config, placed(output, set_))
     axes = Grid.around(chosen, grid or ()) if sweep or grid else None
     purposes = 4 if chosen.experiment.dataset == "picto" else 0
     with Board({"data": purposes, "teacher": 1, "audit": len(novel_names(chosen))}, Console(stderr=True)) as board:

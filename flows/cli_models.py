@@ -13,6 +13,8 @@ from rich.table import Table
 
 from flows.console import (
     AsJson,
+    Elsewhere,
+    Into,
     Output,
     Overrides,
     SomeCount,
@@ -20,6 +22,7 @@ from flows.console import (
     name_of,
     one_of,
     out,
+    placed,
     print_json,
     print_scores,
     write_scores,
@@ -41,7 +44,7 @@ MultiScale = Annotated[
 def train(
     config: Source = None, /, *, set_: Overrides = None, model: str | None = None, protocol: str = "gfss-diam",
     data: Annotated[str | None, Parameter(help="A finished run, or an exported VOC folder: train on it too.")] = None,
-    name: str | None = None, to: Path | None = None, output: Output = Path("outputs"), json_: AsJson = False,
+    name: str | None = None, to: Path | None = None, output: Into = None, json_: AsJson = False,
 ) -> None:  # fmt: skip
     """Train and score a model on its own: on episodes (fss), or on base and support pictures (gfss-diam, gfss-capl).
 
@@ -62,7 +65,7 @@ def train(
     from flows.standalone import train_alone
 
     _known_model(model or "iir", protocol)
-    chosen = _alone(config, set_, model, protocol, output)
+    chosen = _alone(config, placed(output, set_), model, protocol)
     _known_model(chosen.experiment.model.name, protocol)
     follows = int(os.environ.get("RANK", "0")) > 0  # accelerate launch: the first process speaks for all
     console = Console(stderr=True, quiet=follows)
@@ -79,7 +82,7 @@ def train(
 
 
 def prepare(
-    config: Source = None, /, *, to: Path, set_: Overrides = None, output: Output = Path("outputs"),
+    config: Source = None, /, *, to: Path, set_: Overrides = None, output: Into = None,
     json_: AsJson = False,
 ) -> None:  # fmt: skip
     """Prepare a backbone for IIR: it learns the base classes, then its own classifier learns to read it again.
@@ -101,7 +104,7 @@ def prepare(
     from flows.data import split_of
     from flows.prepare import prepare as prepare_folder
 
-    chosen = load_config(config, [f"execution.output={output}", *(set_ or ())])
+    chosen = load_config(config, placed(output, set_))
     folder = prepare_folder(chosen, to, Console(stderr=True))
     base, dim = len(split_of(chosen).base), chosen.experiment.prepare.dim
     uses = {"experiment.model.backbone": str(folder), "experiment.fss.options.base": base}
@@ -158,8 +161,9 @@ def evaluate(
     asked = {"episodes": episodes, "seeds": seeds, "resolution": resolution, "multiscale": multiscale or None}
     changes = [*(set_ or ()), *(f"experiment.fss.{k}={v}" for k, v in asked.items() if v is not None)]
     scores = evaluate_alone(
-        find_run(output, run), protocol, model, changes, shots=shots, dataset=dataset, matching=matching
-    )
+        find_run(output, run), protocol, model, changes, Console(stderr=True), shots=shots, dataset=dataset,
+        matching=matching,
+    )  # fmt: skip
     write_scores(to, scores)
     if json_:
         print_json(scores)
@@ -172,7 +176,7 @@ def compare(
     folds: Annotated[list[int], Parameter(consume_multiple=True, negative=())],
     seeds: Annotated[list[int], Parameter(consume_multiple=True, negative=())],
     shots: Annotated[list[int], Parameter(consume_multiple=True, negative=())], protocol: str = "fss",
-    to: Path = Path("outputs/results"), output: Output = Path("outputs"),
+    to: Path = Path("outputs/results"), output: Into = None,
 ) -> None:  # fmt: skip
     """Train and score models side by side over folds, seeds and shots; print the tables, draw a chart.
 
@@ -199,7 +203,7 @@ def compare(
     from flows.results import tables
 
     chosen = [Variant.parse(text) for text in vary]
-    own = [f"execution.output={output}", *(set_ or ())]
+    own = placed(output, set_)
     grid = Grid(one_of(protocol, PROTOCOLS, "protocol"), folds, seeds, shots)
     compare_models(config, own, chosen, grid, to, Console(stderr=True))
     charts = draw_charts(to)
@@ -210,7 +214,7 @@ def compare(
 
 def predict(
     source: Annotated[Path, Parameter(help="A picture, or a folder of pictures.")], /, *, run: str = "latest",
-    which: str | None = None, supports: Path | None = None, multiscale: MultiScale = False,
+    which: str | None = None, supports: Path | None = None, multiscale: MultiScale = False, set_: Elsewhere = None,
     to: Path = Path("predictions"), output: Output = Path("outputs"), json_: AsJson = False,
 ) -> None:  # fmt: skip
     """Write a label map and an overlay for a picture, or for each picture of a folder.
@@ -229,7 +233,9 @@ def predict(
     from flows.predict import predict_files
     from flows.runs import find_run
 
-    rows = predict_files(source, find_run(output, run), which, supports, to, multiscale=multiscale)
+    rows = predict_files(
+        source, find_run(output, run), which, supports, to, multiscale=multiscale, overrides=set_ or ()
+    )
     if json_:
         print_json(rows)
         return
@@ -246,11 +252,11 @@ def _known_model(name: str, protocol: str) -> None:
     one_of(name, tuple(n for n in known if protocol == "fss" or n != "matching"), "model")
 
 
-def _alone(config: str | None, overrides: list[str] | None, model: str | None, protocol: str, output: Path) -> Config:
+def _alone(config: str | None, overrides: list[str], model: str | None, protocol: str) -> Config:
     """Read the config of a model on its own: no synthesis, and a GFSS protocol as named."""
-    chosen = ["experiment.generate.enabled=false", f"execution.output={output}"]
+    chosen = ["experiment.generate.enabled=false"]
     if model:
         chosen.append(f"experiment.model.name={model}")
     if protocol != "fss":
         chosen.append(f"experiment.protocol={protocol}")
-    return load_config(config, [*chosen, *(overrides or ())])
+    return load_config(config, [*chosen, *overrides])

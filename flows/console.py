@@ -6,14 +6,16 @@ import difflib
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter, validators
+from cyclopts import Parameter, Token, validators
 from rich.console import Console
 from rich.table import Table
 
 from flows import turns
+from flows.settings import as_override
 from pipeline.errors import InputError
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
@@ -24,6 +26,10 @@ Source = Annotated[
 Overrides = Annotated[
     list[str] | None,
     Parameter(name="--set", negative=(), help="key=value, such as experiment.filter.min_similarity=0.7; repeatable."),
+]
+Elsewhere = Annotated[
+    list[str] | None,
+    Parameter(name="--set", negative=(), help="execution.KEY=VALUE, such as execution.device=cpu; repeatable."),
 ]
 AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON instead of a table.")]
 NoWeights = Annotated[
@@ -38,11 +44,20 @@ def _is_here(kind: Any, folder: Path) -> None:
     if re.match(r"\w{2,}:/", str(folder)):
         raise ValueError(
             "This is a URL: give the folder that stands for it here, execution.cache or the one below "
-            "~/.cache/syn4seg that a run names; what is to compute takes it by --set execution.output=URL"
+            "~/.cache/syn4seg that a run names; what is to compute takes it by --output URL"
         )
 
 
-Output = Annotated[Path, Parameter(help="The output folder.", validator=_is_here)]
+def _place(kind: Any, tokens: Sequence[Token]) -> Path:
+    return Path(tokens[0].value).expanduser()
+
+
+Output = Annotated[Path, Parameter(help="The output folder.", validator=_is_here, converter=_place)]
+"""Of commands that look into it."""
+Into = Annotated[
+    str | None, Parameter(name="--output", help="The output folder, or its URL; that of the config unless given.")
+]
+"""Of commands that compute, see `placed`."""
 OutputOrUrl = Annotated[str, Parameter(help="The output folder, or its URL.")]
 Growth = Annotated[
     int,
@@ -54,6 +69,11 @@ Growth = Annotated[
 WhileRunning = Annotated[
     turns.WhileRunning, Parameter(help="What to do while another run of the same config goes on.")
 ]
+
+
+def placed(into: str | None, overrides: Sequence[str] | None) -> list[str]:
+    """Give the overrides of a command that computes, of which ``--output`` is the first."""
+    return [*([] if into is None else [as_override("execution.output", into)]), *(overrides or ())]
 
 
 def name_of(config: str | None) -> str:

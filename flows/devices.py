@@ -1,4 +1,4 @@
-"""Which GPU each worker process takes: one a process, in turns where there are more processes than GPUs."""
+"""Whether the device is there, and which GPU each worker process takes: one a process, in turns where they are few."""
 
 from __future__ import annotations
 
@@ -8,10 +8,33 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.config import Config
+from pipeline.errors import InputError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 NODES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 """One of them is there where Linux has a GPU that torch can use: NVIDIA's, AMD's, or Windows' own behind WSL."""
+
+
+def check_device(name: str) -> None:
+    """Look that torch knows a device and, where it is a GPU, sees it.
+
+    Raises:
+        InputError: it does not.
+    """
+    if name in ("auto", "cpu"):
+        return
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"execution.device: got {name!r}, expected auto, cpu, cuda or cuda:1") from error
+    seen = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= seen:
+        raise InputError(
+            f"execution.device: got {name!r}, but torch sees {seen} GPUs: choose auto "
+            "or cpu, such as --set execution.device=cpu"
+        )
 
 
 def shared_gpus(config: Config) -> tuple[str, ...]:

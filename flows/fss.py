@@ -20,9 +20,10 @@ from flows.data import (
     store_of,
     validation_of,
 )
+from flows.devices import check_device
 from flows.learning import computed, keep_model, place_of
 from flows.progress import Board, LossTable, set_reporter, tell
-from flows.run import check_device, check_own, check_writable
+from flows.run import check_own, check_writable
 from flows.runs import write_run
 from pipeline.config import Config
 from pipeline.errors import InputError
@@ -81,6 +82,7 @@ def trained_and_scored(config: Config, shots: Sequence[int], console: Console) -
     Raises:
         InputError: something that the user can mend.
     """
+    check_device(config.execution.device)
     check_base(config)
     with Board({"data": 3, "fss": 1, "scores": len(shots)}, console) as board, LossTable(console):
         set_reporter(board.show)

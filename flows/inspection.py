@@ -11,11 +11,11 @@ from typing import Any
 
 from flows.asking import check_agent
 from flows.data import check_data, find_data, note_on_lists
-from flows.devices import deal, shared_gpus
+from flows.devices import check_device, deal, shared_gpus
 from flows.generators import tell_generator
 from flows.needs import looks_without_weights, needs_sam, words
 from flows.plan import make_plan
-from flows.run import check_device, check_writable
+from flows.run import check_writable
 from flows.weights import resolve
 from flows.workers import count_workers
 from pipeline.config import Config
@@ -90,6 +90,8 @@ def _data(config: Config) -> str:
 
 
 def _sam(config: Config) -> str:
+    if not config.experiment.refine.enabled:
+        return "none: experiment.refine.enabled is off"
     resolve(config.experiment.refine.model, "sam")
     return needs_sam(config)
 

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
-
 from pipeline.config import Config
-from pipeline.errors import InputError, OutOfMemory
-
-T = TypeVar("T")
 
 _LABELS = "experiment.annotate.batch"
 _TRAINING = "experiment.train.batch"
@@ -20,29 +14,11 @@ _BATCHES = {
 """Stage -> the batch that its memory grows with."""
 
 
-def within_memory(config: Config, stage: str, compute: Callable[[], T]) -> T:
-    """Give ``compute()``.
-
-    Raises:
-        OutOfMemory: in place of torch's and NumPy's errors, of which there are several.
-    """
-    try:
-        return compute()
-    except InputError:
-        raise
-    except (RuntimeError, MemoryError) as error:
-        from pipeline.backends.memory import free_memory, is_short_of_memory
-
-        if not is_short_of_memory(error):
-            raise
-    free_memory()  # here the error no longer holds the tensors of its traceback
-    raise OutOfMemory(f"out of memory in the stage {stage}: {_advice(config, stage)}")
-
-
-def _advice(config: Config, stage: str) -> str:
+def advice_of(config: Config, stage: str) -> str:
+    """Give the sentence for a stage whose work does not fit."""
     batch = 0
     if setting := _BATCHES.get(stage):
         _, part, name = setting.split(".")
         batch = getattr(getattr(config.experiment, part), name)
     lower = f"--set {setting}={batch // 2} (now {batch}) or " if batch > 1 else ""
-    return f"try {lower}--set execution.workers=1"
+    return f"out of memory in the stage {stage}: try {lower}--set execution.workers=1"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ import numpy as np
 
 from flows import wiring
 from flows.data import split_of
-from flows.settings import load_config
+from flows.runs import config_of_run
+from flows.settings import check_changes
 from pipeline.config import Config
 from pipeline.errors import InputError
 from pipeline.images import read_labels, read_picture, voc_palette, write_labels, write_picture
@@ -22,8 +23,9 @@ MODELS = ("after", "before", "teacher", "fss")
 
 
 def predict_files(
-    source: Path, run: Path, which: str | None, supports: Path | None, to: Path, *, multiscale: bool = False
-) -> list[dict[str, Any]]:
+    source: Path, run: Path, which: str | None, supports: Path | None, to: Path, *, multiscale: bool = False,
+    overrides: Sequence[str] = (),
+) -> list[dict[str, Any]]:  # fmt: skip
     """Write ``labels/<name>.png`` (dataset ids, VOC palette) and ``overlays/<name>.png`` for each picture.
 
     Args:
@@ -33,15 +35,18 @@ def predict_files(
         supports: of an FSS model: folder of pictures of the class, each with a mask ``<name>.png``.
         to: where the two folders are made.
         multiscale: of an FSS model: take the mean over three views of a picture, also where its run did not.
+        overrides: ``key=value`` of what is to be different in ``execution``.
 
     Returns:
         A row a picture: its name, both files, and the share of the picture that each class has, 0..1.
 
     Raises:
-        InputError: no pictures, no such model, supports missing or given in vain, or a file that cannot be read.
+        InputError: no pictures, no such model, supports missing or given in vain, a file that cannot be read, or a
+            device that is not there.
     """
+    check_changes(overrides)
     pictures = pictures_in(source)
-    config = load_config(str(run / "experiment.yaml"))
+    config = config_of_run(run, overrides)
     label, names, ids = _labeller(config, run, which, supports, multiscale=multiscale)
     rows = []
     for path in pictures:

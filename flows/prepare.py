@@ -9,9 +9,10 @@ from rich.console import Console
 
 from flows import steps, wiring
 from flows.data import check_base, check_maps, labelled, prepare_data, split_of, store_of
+from flows.devices import check_device
 from flows.learning import computed
 from flows.progress import Board, LossTable, set_reporter, tell, tell_losses
-from flows.run import check_device, check_own, check_writable
+from flows.run import check_own, check_writable
 from pipeline.config import Config
 from pipeline.errors import InputError
 from pipeline.hashing import hash_files, list_files

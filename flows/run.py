@@ -25,6 +25,7 @@ from flows.data import (
     split_of,
     store_of,
 )
+from flows.devices import check_device
 from flows.generators import check_generator, settle_batch
 from flows.plan import Plan, make_plan, plan_round
 from flows.progress import Board, set_reporter
@@ -247,25 +248,6 @@ def check_own(config: Config) -> None:
     """
     if wrong := check_data(config):
         raise InputError(listed(wrong))
-
-
-def check_device(name: str) -> None:
-    """Look that torch knows a device and, where it is a GPU, sees it.
-
-    Raises:
-        InputError: it does not.
-    """
-    if name in ("auto", "cpu"):
-        return
-    import torch
-
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"execution.device: got {name!r}, expected auto, cpu, cuda or cuda:1") from error
-    seen = torch.cuda.device_count()
-    if device.type == "cuda" and (device.index or 0) >= seen:
-        raise InputError(f"execution.device: got {name!r}, but torch sees {seen} GPUs: choose auto or cpu")
 
 
 def check_pictures(config: Config, plan: Plan) -> None:

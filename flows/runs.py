@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from flows.data import split_of, store_of
-from flows.settings import dump_config, load_config
+from flows.settings import as_override, dump_config, load_config
 from flows.steps import BESIDE, CHAIN
 from pipeline.config import Config
 from pipeline.errors import InputError
@@ -112,12 +112,17 @@ def find_run(output: Path, name: str) -> Path:
     return found[0].resolve()
 
 
-def config_of_run(run: Path) -> Config:
-    """Read the config of a run, whose output folder may have been moved since."""
-    config = load_config(str(run / "experiment.yaml"))
-    here = "cache" if "://" in config.execution.output else "output"
-    execution = config.execution.model_copy(update={here: str(run.parent.parent)})
-    return config.model_copy(update={"execution": execution})
+def config_of_run(run: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read the config of a run, whose output folder may have been moved since.
+
+    Args:
+        run: its folder, ``<output>/runs/<name>``; one that lies alone elsewhere has the output folder that it names.
+        overrides: ``key=value``, as of `settings.load_config`.
+    """
+    path = str(run / "experiment.yaml")
+    here = "cache" if "://" in load_config(path).execution.output else "output"
+    moved = [as_override(f"execution.{here}", run.parent.parent)] if run.parent.name == "runs" else []
+    return load_config(path, [*moved, *overrides])
 
 
 def list_runs(output: Path) -> list[dict[str, Any]]:

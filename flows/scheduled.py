@@ -7,10 +7,12 @@ import io
 import json
 from datetime import datetime
 from typing import Any
+from zoneinfo import available_timezones
 
 from prefect import State, flow, get_run_logger
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.runtime import flow_run
+from prefect.schedules import Cron
 from prefect.states import Cancelled, Completed
 from prefect.types.entrypoint import EntrypointType
 from pydantic import NonNegativeInt, ValidationError
@@ -76,8 +78,9 @@ def scheduled(
 
 
 def serve(
-    config: Config, name: str, *, cron: str | None, every: int | None, grow: int, while_running: WhileRunning
-) -> None:
+    config: Config, name: str, *, cron: str | None, every: int | None, grow: int, while_running: WhileRunning,
+    timezone: str | None = None,
+) -> None:  # fmt: skip
     """Register the deployment and execute its runs until the process is stopped.
 
     Args:
@@ -87,10 +90,13 @@ def serve(
         every: seconds from one run to the next; neither: only when asked for on Prefect's pages.
         grow: prompts a class that every run adds.
         while_running: refuse or queue; queued runs wait as "late" until the one before is done.
+        timezone: in which cron is read, such as Europe/Berlin; None: UTC.
 
     Raises:
-        InputError: the cron expression is none.
+        InputError: the cron expression is none, or the time zone.
     """
+    if timezone and timezone not in available_timezones():
+        raise InputError(f"--timezone {timezone!r} is no time zone: give an IANA name, such as Europe/Berlin")
     if cron:
         try:
             CronSchedule(cron=cron)
@@ -101,6 +107,7 @@ def serve(
             ) from error
     parameters = {"config": config.model_dump(mode="json"), "name": name, "grow": grow, "while_running": while_running}
     scheduled.serve(
-        name=name, cron=cron, interval=every, parameters=parameters, entrypoint_type=EntrypointType.MODULE_PATH,
+        name=name, schedule=Cron(cron, timezone=timezone) if cron else None, interval=every,
+        parameters=parameters, entrypoint_type=EntrypointType.MODULE_PATH,
         limit=1 if while_running == "queue" else None, print_starting_message=False,
     )  # fmt: skip

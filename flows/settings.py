@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import json
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -13,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from flows.presets import is_file_name, parse, place_dataset, read_config
 from pipeline.classes import DATASETS as LABEL_MAPS
 from pipeline.classes import ClassSplit
-from pipeline.config import Config
+from pipeline.config import Config, Settings
 from pipeline.datasets import open_dataset
 from pipeline.datasets.own import Own
 from pipeline.errors import InputError
@@ -43,6 +45,28 @@ def load_config(source: str | None = None, overrides: Sequence[str] = ()) -> Con
     except ValidationError as error:
         raise InputError(_sentence(error)) from error
     return check_config(config)
+
+
+def as_override(key: str, text: object) -> str:
+    """Give ``key=value`` for `load_config` whose value is this text, whatever YAML would make of it: 2026, a # b."""
+    return f"{key}={json.dumps(str(text), ensure_ascii=False)}"
+
+
+def check_changes(overrides: Sequence[str], *more: str) -> None:
+    """Look that overrides of a finished run change nothing that it is made of.
+
+    Args:
+        overrides: ``key=value``.
+        more: beginnings of what may be changed besides ``execution``.
+
+    Raises:
+        InputError: one of them does.
+    """
+    may = ("execution.", *more)
+    for override in overrides:
+        if not override.strip().startswith(may):
+            known = " or ".join(f"{key}KEY" if key.endswith(".") else key.rstrip("=") for key in may)
+            raise InputError(f"--set {override}: a finished run stays as it is; another {known} can be given")
 
 
 def check_config(config: Config) -> Config:
@@ -84,6 +108,25 @@ def with_whole_paths(config: Config) -> Config:
 def dump_config(config: Config) -> str:
     """Give the fully resolved config as YAML that `load_config` reads back."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def explain_config(config: Config) -> str:
+    """Give the same with a comment on every key: what it takes and means."""
+    return "".join(f"{line}\n" for line in _explained(config, ""))
+
+
+def _explained(group: Settings, indent: str) -> Iterator[str]:
+    values, end = group.model_dump(mode="json"), "...\n"  # which YAML puts behind a bare value
+    for name, field in type(group).model_fields.items():
+        value = getattr(group, name)
+        if isinstance(value, Settings):
+            yield f"{indent}{name}:  # {(type(value).__doc__ or '').splitlines()[0]}"
+            yield from _explained(value, f"{indent}  ")
+            continue
+        written = yaml.safe_dump(values[name], default_flow_style=True, width=math.inf, allow_unicode=True)
+        choices = " | ".join(map(str, get_args(field.annotation))) if get_origin(field.annotation) is Literal else ""
+        comment = "; ".join(filter(None, (choices, field.description)))
+        yield f"{indent}{name}: {written.removesuffix(end).strip()}" + (f"  # {comment}" if comment else "")
 
 
 def valid_keys(model: type[BaseModel] = Config, prefix: str = "") -> list[str]:

@@ -11,12 +11,13 @@ import numpy as np
 from flows import steps, wiring
 from flows.controls import control_samples
 from flows.data import split_of, store_of
-from flows.memory import within_memory
+from flows.memory import advice_of
 from flows.progress import tell
 from flows.steps import Step
 from pipeline.agreement import FILE, agreement
 from pipeline.annotate import annotate, look_twice
 from pipeline.assemble import write_voc
+from pipeline.backends.memory import within_memory
 from pipeline.classes import IGNORE
 from pipeline.config import Config
 from pipeline.filtering import filter_regions
@@ -159,7 +160,9 @@ class _Features:
 def compute_shard(config: Config, step: Step, work: Callable[[Draft], None]) -> StageRecord:
     """Give the record of a step; do its work where it is not finished."""
     store = store_of(config)
-    record = within_memory(config, step.stage, lambda: store.compute(step.stage, step.shard, step.recipe, work))
+    record = within_memory(
+        lambda: store.compute(step.stage, step.shard, step.recipe, work), advice_of(config, step.stage)
+    )
     tell(step.stage, step.shard, 1.0)
     return record
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,18 @@ from rich.console import Console
 
 from flows import wiring
 from flows.data import find_data, prepare_data, split_of, store_of
+from flows.devices import check_device
 from flows.fss import evaluate_fss_run, run_fss
 from flows.learning import evaluate_model, match_prototypes_stage, score_stage, train_final_stage
 from flows.plan import make_plan
-from flows.progress import Board, LossTable, set_reporter
+from flows.progress import Board, LossTable, set_reporter, tell
 from flows.run import run
-from flows.runs import find_run, write_run
-from flows.settings import load_config
+from flows.runs import config_of_run, find_run, write_run
+from flows.settings import check_changes
 from pipeline.config import Config
-from pipeline.datasets import DataFolder
-from pipeline.errors import InputError, listed
+from pipeline.datasets import DataFolder, is_own
+from pipeline.errors import InputError, cause_of, listed
+from pipeline.export.place import NOTE
 
 
 def train_alone(config: Config, name: str, protocol: str, data: str | None, console: Console) -> Path:
@@ -53,12 +57,10 @@ def train_alone(config: Config, name: str, protocol: str, data: str | None, cons
     assert real
     made = {r.stage: r for r in plan.records}  # without synthesis these stages have one shard each
     teacher, before = made["teacher"], made["train"]
-    with Board({"train": 1, "scores": 3}, console) as board, LossTable(console):
-        set_reporter(board.show)
+    with _shown({"train": 1, "scores": 3}, console):
         after = train_final_stage(config, real, made.get("start", teacher), extra)
         models = {"teacher": teacher, "before": before, "after": after}
         scores = [score_stage(config, real, model, which) for which, model in models.items()]
-        set_reporter(None)
     return write_run(config, name, [*plan.records, after, *scores])
 
 
@@ -66,8 +68,8 @@ def find_extra(config: Config, data: str) -> DataFolder:
     """Give the pictures of a finished run, or of a folder in VOC layout with dataset ids.
 
     Raises:
-        InputError: neither of them, a run of another data set or fold or with other supports (shots, seed, protocol),
-            or a folder with several lists.
+        InputError: neither of them, a run or an export of a run of another data set or fold or with other supports
+            (shots, seed, protocol), or a folder with several lists.
     """
     folder = Path(data)
     lists = sorted((folder / "ImageSets" / "Segmentation").glob("*.txt"))
@@ -75,6 +77,7 @@ def find_extra(config: Config, data: str) -> DataFolder:
         names = [path.stem for path in lists]
         if "train" not in names and len(names) > 1:
             raise InputError(f"{folder} has the lists {', '.join(names)}: expected train, or only one")
+        _check_export(config, folder)
         return DataFolder(folder, "train" if "train" in names else names[0])
     try:
         found = find_run(config.execution.folder, data)
@@ -83,31 +86,72 @@ def find_extra(config: Config, data: str) -> DataFolder:
             raise
         wanted = "expected ImageSets/Segmentation/<list>.txt"
         raise InputError(f"{folder} is neither a run nor in VOC layout: {wanted}") from error
-    theirs, ours = load_config(str(found / "experiment.yaml")).experiment, config.experiment
-    if (theirs.dataset, theirs.fold) != (ours.dataset, ours.fold):
-        raise InputError(
-            f"{found.name} is a run of {theirs.dataset} fold {theirs.fold}, this is {ours.dataset} fold {ours.fold}: "
-            f"its pictures show other classes; add --set experiment.fold={theirs.fold} or choose another run"
-        )
-    wrong = []
-    for key in ("shots", "seed", "protocol"):
-        its, own = getattr(theirs, key), getattr(ours, key)
-        if its != own:
-            add = f"--protocol {its}" if key == "protocol" else f"--set experiment.{key}={its}"
-            wrong.append(
-                f"{found.name} is a run with {key} {its}, this has {own}: its pictures were made from other supports, "
-                f"which may be scored here; add {add} or choose another run"
-            )
-    if wrong:
-        raise InputError(listed(wrong))
+    _check_fits(f"{found.name} is a run", "run", config_of_run(found).experiment.model_dump(), config)
     if not (found / "dataset").exists():
         raise InputError(f"{found.name} made no synthetic pictures: choose a run of the whole chain")
     return DataFolder(found / "dataset", "train")
 
 
+def _check_export(config: Config, folder: Path) -> None:
+    """Look that an export, of which its note tells, is of this config's classes and supports; others tell nothing.
+
+    Raises:
+        InputError: it is not, or the note is damaged.
+    """
+    if not (folder / NOTE).exists():
+        return
+    try:
+        told = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+        theirs, novel, classes = told["experiment"], list(told["novel"]), list(told["classes"].values())
+        own = is_own(config.experiment.dataset) and theirs["dataset"] == Path(config.experiment.dataset).name
+        if own:  # an export names no folders
+            theirs = {**theirs, "dataset": config.experiment.dataset}
+        _check_fits(f"{folder} is an export", "export", theirs, config)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{folder / NOTE} is damaged ({cause_of(error)}): export the run again") from error
+    split = split_of(config)
+    if novel != list(split.novel) or classes[1:] != list(split.all_names):
+        raise InputError(
+            f"{folder} is an export with the novel classes {', '.join(novel)} of {len(classes) - 1} classes, this has "
+            f"{', '.join(split.novel)} of {len(split.all_names)}: its labels mean others; export a run of this config"
+        )
+
+
+def _check_fits(who: str, kind: str, theirs: Mapping[str, Any], config: Config) -> None:
+    """Look that pictures were made for the classes of a config, and from its supports.
+
+    Args:
+        who: whose pictures, such as "... is a run".
+        kind: what is to be chosen otherwise.
+        theirs: settings of the experiment that made them.
+        config: of the training.
+
+    Raises:
+        InputError: they were not.
+    """
+    ours = config.experiment
+    if (theirs["dataset"], theirs["fold"]) != (ours.dataset, ours.fold):
+        add = f"add --set experiment.fold={theirs['fold']} or " if theirs["dataset"] == ours.dataset else ""
+        raise InputError(
+            f"{who} of {theirs['dataset']} fold {theirs['fold']}, this is {ours.dataset} fold {ours.fold}: its "
+            f"pictures show other classes; {add}choose another {kind}"
+        )
+    wrong = []
+    for key in ("shots", "seed", "protocol"):
+        its, own = theirs[key], getattr(ours, key)
+        if its != own:
+            add = f"--protocol {its}" if key == "protocol" else f"--set experiment.{key}={its}"
+            wrong.append(
+                f"{who} with {key} {its}, this has {own}: its pictures were made from other supports, which may be "
+                f"scored here; add {add} or choose another {kind}"
+            )
+    if wrong:
+        raise InputError(listed(wrong))
+
+
 def evaluate_alone(
-    folder: Path, protocol: str | None, model: str | None, overrides: Sequence[str], *, shots: int | None = None,
-    dataset: str | None = None, matching: bool = False,
+    folder: Path, protocol: str | None, model: str | None, overrides: Sequence[str], console: Console, *,
+    shots: int | None = None, dataset: str | None = None, matching: bool = False,
 ) -> dict[str, Any]:
     """Score every model of a run again, from its own checkpoints, in the form of ``scores.json``.
 
@@ -116,6 +160,7 @@ def evaluate_alone(
         protocol: fss, gfss-diam or gfss-capl; None takes that of the run.
         model: its name; None takes that of the run.
         overrides: ``key=value`` of what is to be different in ``execution`` and ``experiment.fss``.
+        console: shows the progress.
         shots: supports an episode of fss; None takes those of training.
         dataset: of fss, another data set to score on, all its classes; None takes the run's own.
         matching: of GFSS, also score plain prototype matching; its base learner is trained where it is not in the
@@ -124,14 +169,9 @@ def evaluate_alone(
     Raises:
         InputError: the run is of another protocol or model, or an option does not go with it.
     """
-    for override in overrides:
-        if not override.strip().startswith(("execution.", "experiment.fss.", "experiment.expected_iou=")):
-            raise InputError(
-                f"--set {override}: a finished run can only be scored with another execution.KEY, experiment.fss.KEY "
-                "or experiment.expected_iou"
-            )
-    yaml = str(folder / "experiment.yaml")
-    config = load_config(yaml, overrides)
+    check_changes(overrides, "experiment.fss.", "experiment.expected_iou=")
+    config = config_of_run(folder, overrides)
+    check_device(config.execution.device)
     experiment = config.experiment
     own = "fss" if (folder / "checkpoints" / "fss").exists() else experiment.protocol
     if protocol not in (None, own):
@@ -145,13 +185,14 @@ def evaluate_alone(
         if matching:
             raise InputError("--matching goes with GFSS runs: of fss, syn4seg train --protocol fss --model matching")
         episodes = [*overrides, *([f"experiment.shots={shots}"] if shots else ())]
-        config, elsewhere = load_config(yaml, episodes), None
+        config, elsewhere = config_of_run(folder, episodes), None
         if dataset:
             there = ["experiment.fold=0", "experiment.prompts.classes=[]"]
-            elsewhere = load_config(yaml, [*episodes, f"experiment.dataset={dataset}", *there])
+            elsewhere = config_of_run(folder, [*episodes, f"experiment.dataset={dataset}", *there])
             if elsewhere.experiment.dataset == experiment.dataset:
                 raise InputError(f"{folder.name} was trained on {dataset}: leave --dataset out to score novel classes")
-        return evaluate_fss_run(config, folder, elsewhere)
+        with _shown({"data": 3, "scores": 1}, console):
+            return evaluate_fss_run(config, folder, elsewhere)
     if shots or dataset or any("experiment.fss." in override for override in overrides):
         raise InputError(
             "--shots, --dataset, --episodes, --seeds, --resolution and --multiscale go with fss, this is a run of "
@@ -159,17 +200,29 @@ def evaluate_alone(
         )
     scores: dict[str, Any] = {"dataset": split_of(config).dataset}
     scores |= {k: getattr(experiment, k) for k in ("fold", "shots", "seed", "protocol")}
-    data = prepare_data(config)
-    backbones = {"teacher": experiment.teacher.backbone}
-    for name in ("teacher", "before", "after"):
-        checkpoint = folder / "checkpoints" / name
-        if checkpoint.exists():
-            backbone = wiring.backbone_path(backbones.get(name, experiment.model.backbone))
-            network = wiring.load_model(checkpoint, backbone, wiring.device_of(config))
-            scores[name] = evaluate_model(config, data, network)
-    if matching:
-        record = match_prototypes_stage(config, data)
-        scores["matching"] = json.loads((store_of(config).folder(record) / "scores.json").read_text())
+    names = [name for name in ("teacher", "before", "after") if (folder / "checkpoints" / name).exists()]
+    with _shown({"data": 3, "scores": len(names) + matching}, console):
+        data = prepare_data(config)
+        for name in names:
+            part = experiment.teacher if name == "teacher" else experiment.model
+            network = wiring.load_model(
+                folder / "checkpoints" / name, wiring.backbone_path(part.backbone), wiring.device_of(config)
+            )
+            scores[name] = evaluate_model(config, data, network, partial(tell, "scores", name))
+        if matching:
+            record = match_prototypes_stage(config, data)
+            scores["matching"] = json.loads((store_of(config).folder(record) / "scores.json").read_text())
     return scores
 
 
+
+
+@contextmanager
+def _shown(totals: Mapping[str, int], console: Console) -> Iterator[None]:
+    """Show how far stages are while this lasts."""
+    with Board(totals, console) as board, LossTable(console):
+        set_reporter(board.show)
+        try:
+            yield
+        finally:
+            set_reporter(None)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.addresses import key_of
 from flows.data import read_supports, store_of
+from flows.devices import check_device
 from flows.weights import NO_TEXT, check_revision, gfss_text_of, pinned, resolve, text_of
 from pipeline.annotate import features_twice, look_twice
 from pipeline.config import Config, GenerateSettings, GeneratorExecution
@@ -25,7 +26,12 @@ if TYPE_CHECKING:
 
 
 def device_of(config: Config) -> str:
-    """Give the device: as set, or the first GPU where there is one."""
+    """Give the device: as set, or the first GPU where there is one.
+
+    Raises:
+        InputError: it is not there, such as that of a run from another machine.
+    """
+    check_device(config.execution.device)
     if config.execution.device != "auto":
         return config.execution.device
     import torch

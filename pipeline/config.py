@@ -35,11 +35,16 @@ def _counted(value: object) -> object:
     return AUTO if value == "auto" else value
 
 
+def _home(place: str) -> str:
+    return str(Path(place).expanduser()) if place == "~" or place.startswith("~/") else place
+
+
 def _off(value: object) -> object:
     return "off" if value is False else value  # as YAML reads it
 
 
 Side = Annotated[int, AfterValidator(_square)]
+Place = Annotated[str, AfterValidator(_home)]
 
 LATER = "later"
 """Marks a setting that came later than shards which must stay known: ``Annotated[int, LATER]``."""
@@ -424,9 +429,9 @@ class Execution(Settings):
     runner: Literal["processes", "ray"] = Field("processes", description="of this machine, or on a Ray cluster")
     address: str = Field("", description="of the Ray cluster: auto, host:port; empty: RAY_ADDRESS, or this machine")
     threads: int = Field(1, ge=1, le=1024, description="CPU threads a process; may change the last bits of results")
-    output: str = Field("outputs", description="folder of the store and the runs, or a URL that fsspec knows")
+    output: Place = Field("outputs", description="folder of the store and the runs, or a URL that fsspec knows")
     generator: GeneratorExecution = GeneratorExecution()
-    cache: str = Field("", description="folder for what a URL holds; empty: one below ~/.cache/syn4seg")
+    cache: Place = Field("", description="folder for what a URL holds; empty: one below ~/.cache/syn4seg")
     readers: int = Field(0, ge=0, le=1024, description="processes that prepare the batches of a training ahead")
     tensorboard: bool = Field(False, description="write TensorBoard's files beside a training's checkpoints")
     report_pictures: int = Field(
@@ -434,7 +439,7 @@ class Execution(Settings):
         "no model is loaded for it"
     )
     endpoint: EndpointSettings = EndpointSettings()
-    data: str = Field("data", description="folder of the data sets that are not drawn: VOC2012, COCO2014, ...")
+    data: Place = Field("data", description="folder of the data sets that are not drawn: VOC2012, COCO2014, ...")
 
     @property
     def folder(self) -> Path:

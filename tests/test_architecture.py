@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,15 @@ def test_light_modules_load_nothing_heavy(module):
     code = f"import sys, {module}; print(sorted(set({HEAVY!r}) & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_the_wheel_has_every_file_that_a_run_reads():
+    """What is no Python in the packages is package data, but for the logs of picto's recipes."""
+    globs = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    packed = {path for package, patterns in globs.items() for p in patterns for path in (ROOT / package).glob(p)}
+    there = {path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.*") if path.is_file()}
+    left = [path for path in there - packed if path.suffix not in (".py", ".pyc") and "logs" not in path.parts]
+    assert not left
 
 
 def test_no_package_under_tests():

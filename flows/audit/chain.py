@@ -49,9 +49,9 @@ class Judged:
 
 @dataclass
 class Answers:
-    """A `BoundaryRefiner` that asks another one about each box of a picture once."""
+    """A `BoundaryRefiner` that asks another one, where there is one to ask, about each box of a picture once."""
 
-    refiner: BoundaryRefiner
+    refiner: BoundaryRefiner | None
     weights_id: str = ""
     _known: dict[tuple[float, ...], tuple[Mask, np.float32]] = field(default_factory=dict)
 
@@ -59,6 +59,7 @@ class Answers:
         """Give a mask (R, H, W) and a predicted IoU (R,) for each of R boxes (R, 4); always the same picture."""
         keys = [tuple(box) for box in boxes.tolist()]
         if new := [place for place, key in enumerate(keys) if key not in self._known]:
+            assert self.refiner
             masks, scores = self.refiner.segment(picture, boxes[new])
             for place, mask, score in zip(new, masks, scores, strict=True):
                 self._known[keys[place]] = mask, score
@@ -67,14 +68,15 @@ class Answers:
 
 
 def judge(
-    config: Config, guide: Guide, refiner: BoundaryRefiner, pairs: Sequence[tuple[Sample, LabelMap]], grid: Grid | None
-) -> Iterator[Judged]:
+    config: Config, guide: Guide, refiner: BoundaryRefiner | None, pairs: Sequence[tuple[Sample, LabelMap]],
+    grid: Grid | None,
+) -> Iterator[Judged]:  # fmt: skip
     """Put items of one class through the stages; the teacher sees each once, SAM's encoder too.
 
     Args:
         config: of the stages.
         guide: of the class.
-        refiner: SAM.
+        refiner: SAM; None where SABR is off, which then asks nobody.
         pairs: unlabelled samples with their truth.
         grid: settings to try besides, or None.
     """

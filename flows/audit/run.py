@@ -19,8 +19,9 @@ from flows.audit.scores import mean_measures, rows_of
 from flows.audit.shards import Shard, judged_shard
 from flows.audit.suggestion import Suggestion, Swept, halves
 from flows.data import split_of
+from flows.devices import check_device
 from flows.progress import tell
-from flows.run import check_device, check_own, check_writable
+from flows.run import check_own, check_writable
 from pipeline.config import Config
 from pipeline.store import StageRecord
 

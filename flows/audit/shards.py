@@ -78,7 +78,8 @@ def judged_shard(config: Config, teacher: StageRecord, items: Items, name: str, 
     store = store_of(config)
 
     def work(draft: Draft) -> None:
-        seen = judge(config, guide_of(config, teacher, name), wiring.refiner_of(config), pairs, grid)
+        refiner = wiring.refiner_of(config) if config.experiment.refine.enabled else None
+        seen = judge(config, guide_of(config, teacher, name), refiner, pairs, grid)
         pictures = [items.picture(place) for place in items.places[name]]
         write_judged(draft, seen, pictures, lambda done: tell("audit", name, 0.99 * done / len(pairs)))
 
@@ -125,7 +126,7 @@ def _recipe(
         "version": [VERSION, annotate.VERSION, filtering.VERSION, relabel.VERSION, refine.VERSION],
         "settings": {**settings, "refine": pinned(experiment.refine).recipe("model")},
         "grid": [list(axis) for axis in grid.axes] if grid else None, "label": split_of(config).id_of(name),
-        "weights": weights_id(experiment.refine.model, "sam"),
+        "weights": weights_id(experiment.refine.model, "sam") if experiment.refine.enabled else None,
         "inputs": {
             "teacher": teacher.content, "supports": supports_content((support_of(config, name),)),
             "pictures": [[sample.id, hash_arrays(sample.picture, truth)] for sample, truth in pairs],

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from flows.data import split_of, store_of
+from flows.devices import check_device
 from flows.report.banks import write_banks
 from flows.report.found import Found, find_shards
 from flows.report.gallery import CHUNK, PER_FOLDER, write_samples
@@ -24,25 +26,30 @@ from flows.report.summary import (
 )
 from flows.report.why import limits_of
 from flows.runs import config_of_run, read_told
+from flows.settings import check_changes
 from pipeline.classes import IGNORE, ClassSplit
 from pipeline.config import Config
 
 PAGE = Path(__file__).parent / "page"
 
 
-def write_report(run: Path) -> Path:
+def write_report(run: Path, overrides: Sequence[str] = ()) -> Path:
     """Write ``report/`` of a finished run anew, from its lineage and the store beside it.
 
     Args:
         run: its folder, ``<output>/runs/<name>``.
+        overrides: ``key=value`` of what is to be different in ``execution``.
 
     Returns:
         The page, ``report/index.html``.
 
     Raises:
-        InputError: a picture, a label or a table of the run is damaged.
+        InputError: a picture, a label or a table of the run is damaged, or its device is not there.
     """
-    config = config_of_run(run)
+    check_changes(overrides)
+    config = config_of_run(run, overrides)
+    if config.execution.report_pictures:
+        check_device(config.execution.device)
     partial, folder = run / "report.partial", run / "report"
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(PAGE, partial)

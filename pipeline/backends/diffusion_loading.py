@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from pipeline.backends.diffusion_family import DENOISERS, Family, precision_of, repeated_blocks
-from pipeline.backends.memory import is_short_of_memory
+from pipeline.backends.memory import is_short_of_memory, within_memory
 from pipeline.config import GenerateSettings, GeneratorExecution
-from pipeline.errors import InputError, OutOfMemory, cause_of, not_fetched
+from pipeline.errors import InputError, cause_of, not_fetched
 
 _SMALLER = (
     "set execution.generator.offload=encoders, model or sequential (each slower than the one before), or "
@@ -64,27 +64,27 @@ def load_pipeline(family: Family, settings: GenerateSettings, device: str, speed
     quantized = _quantized_parts(family) if settings.quantize != "none" else []
     if quantized:
         options["quantization_config"] = _quantization(settings.quantize, family, quantized, dtype)
-    try:
-        pipe = loader.from_pretrained(
-            family.folder, dtype=dtype, variant=settings.variant, use_safetensors=True,
-            local_files_only=True, **options,
-        )  # fmt: skip
-        _check_whole(pipe, family.folder, settings.variant, quantized)
-    except Exception as error:  # every part has its own class of errors, some of them plain Exceptions
-        if is_short_of_memory(error):
-            raise OutOfMemory(f"{place} does not fit into memory: {_SMALLER}") from error
-        raise InputError(f"{place} cannot be loaded ({cause_of(error)}): get it anew") from error
+
+    def loaded() -> Any:
+        try:
+            pipe = loader.from_pretrained(
+                family.folder, dtype=dtype, variant=settings.variant, use_safetensors=True,
+                local_files_only=True, **options,
+            )  # fmt: skip
+            _check_whole(pipe, family.folder, settings.variant, quantized)
+        except Exception as error:  # every part has its own class of errors, some of them plain Exceptions
+            if is_short_of_memory(error):
+                raise
+            raise InputError(f"{place} cannot be loaded ({cause_of(error)}): get it anew") from error
+        return pipe
+
+    pipe = within_memory(loaded, f"{place} does not fit into memory: {_SMALLER}")
     if settings.scheduler:
         kind = family.scheduler(settings.scheduler)
         pipe.scheduler = kind.from_config(pipe.scheduler.config, **settings.scheduler.model_dump(exclude={"name"}))
     if getattr(pipe, "watermark", None) is not None:
         pipe.watermark = None  # SDXL draws one where a package happens to be installed
-    try:
-        _place(pipe, family, device, speed)
-    except RuntimeError as error:
-        if is_short_of_memory(error):
-            raise OutOfMemory(f"{place} does not fit on {device}: {_SMALLER}") from error
-        raise
+    within_memory(lambda: _place(pipe, family, device, speed), f"{place} does not fit on {device}: {_SMALLER}")
     lacking = family.lacks(settings, speed)
     if settings.vae_tiling and "vae_tiling" not in lacking:
         pipe.vae.enable_tiling()

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.backends.memory import free_memory, is_short_of_memory
+from pipeline.backends.memory import within_memory
 from pipeline.backends.precision import Autocast, Precision, autocast_of
 from pipeline.backends.sam_transformers import TransformersSam, model_type_of
 from pipeline.backends.segment_anything_import import load_segment_anything
 from pipeline.backends.small_sam import load_small_sam
-from pipeline.errors import InputError, OutOfMemory, cause_of
+from pipeline.errors import InputError, cause_of
 from pipeline.types import Floats, Picture
 
 CHECKPOINTS = ("vit_b", "vit_l", "vit_h")
@@ -25,6 +25,12 @@ CHECKPOINTS = ("vit_b", "vit_l", "vit_h")
 
 _BOXES = 256
 """Most boxes in one batch of the decoder, which takes some 30 MB for each at 1,024 pixels."""
+
+
+_SMALLER = (
+    "out of memory in SAM: set experiment.refine.precision=bf16, a smaller experiment.refine.model or "
+    "execution.workers=1"
+)
 
 
 class SamNetwork(Protocol):
@@ -103,16 +109,7 @@ class SamRefiner:
         height, width = picture.shape[:2]
         if len(boxes) == 0:
             return np.zeros((0, height, width), dtype=bool), np.zeros(0, dtype=np.float32)
-        try:
-            return self._segmented(picture, boxes)
-        except (RuntimeError, MemoryError) as error:
-            if not is_short_of_memory(error):
-                raise
-        free_memory()  # here the error no longer holds the tensors of its traceback
-        raise OutOfMemory(
-            "out of memory in SAM: set experiment.refine.precision=bf16, a smaller experiment.refine.model or "
-            "execution.workers=1"
-        )
+        return within_memory(lambda: self._segmented(picture, boxes), _SMALLER)
 
     def _segmented(self, picture: Picture, boxes: NDArray[np.float32]) -> tuple[NDArray[np.bool_], Floats]:
         if self._seen is None or not np.array_equal(self._seen, picture):

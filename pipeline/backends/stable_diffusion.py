@@ -13,7 +13,7 @@ import torch
 from pipeline.backends.diffusion_family import Family
 from pipeline.backends.diffusion_loading import load_pipeline
 from pipeline.backends.diffusion_text import PromptMemory
-from pipeline.backends.memory import free_memory, is_short_of_memory
+from pipeline.backends.memory import free_memory, within_memory
 from pipeline.config import GenerateSettings, GeneratorExecution
 from pipeline.errors import InputError, OutOfMemory, cause_of
 from pipeline.types import Floats, Picture
@@ -133,21 +133,17 @@ class DiffusionGenerator:
         if "true_cfg_scale" in arguments and "negative_prompt" in arguments:  # not spread over the batch by diffusers
             arguments["negative_prompt"] = [arguments["negative_prompt"]] * len(prompts)
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-        try:
-            with torch.inference_mode():
-                output = self._pipe(prompt=prompts, generator=generators, output_type="np", **arguments)
-        except (RuntimeError, MemoryError) as error:
-            if not is_short_of_memory(error):
-                raise
-            short = OutOfMemory(_advice(len(prompts)))
-        except ValueError as error:
-            raise InputError(
-                f"{type(self._pipe).__name__} refuses the settings of experiment.generate ({cause_of(error)})"
-            ) from error
-        else:
-            return list(zip(*_checked(output), strict=True))
-        free_memory()  # here the error no longer holds the tensors of its traceback
-        raise short
+
+        def drawn() -> Any:
+            try:
+                with torch.inference_mode():
+                    return self._pipe(prompt=prompts, generator=generators, output_type="np", **arguments)
+            except ValueError as error:
+                raise InputError(
+                    f"{type(self._pipe).__name__} refuses the settings of experiment.generate ({cause_of(error)})"
+                ) from error
+
+        return list(zip(*_checked(within_memory(drawn, _advice(len(prompts)))), strict=True))
 
 
 def _advice(batch: int) -> str:

@@ -159,6 +159,14 @@ def test_the_sweep_says_what_the_stages_say(found, sets):
         assert {key: final[key] for key in expected} == expected
 
 
+def test_without_sabr_no_sam_is_asked_for(sets):
+    """Where the last stage is off its weights need not be there, and the labels are those of APR."""
+    off = ["experiment.refine.enabled=false", "experiment.refine.model=./nowhere"]
+    rows = audit(load_config(None, [*sets, *off]), "off", 3).told["rows"]
+    of_stage = {row["stage"]: {**row, "stage": ""} for row in rows if row["class"] == "mean"}
+    assert of_stage["refine"] == of_stage["relabel"]
+
+
 def test_the_folder_holds_page_figures_and_settings(found):
     """Everything that the page needs lies beside it, and the settings run again."""
     folder = found.page.parent

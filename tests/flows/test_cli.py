@@ -1,3 +1,12 @@
+import json
+import shlex
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from flows.settings import dump_config, load_config
+
 HELPS = {
     "train": ("gfss-capl", "--data", "--protocol", "--to"),
     "prepare": ("--to", "syn4seg prepare --set experiment.fold=1", "experiment.fss.options.base=15"),
@@ -7,7 +16,9 @@ HELPS = {
     "predict": ("--supports", "--multiscale"),
     "show": ("--sample", " syn4seg show latest filter", "--to"),
     "diff": ("--worst", " syn4seg diff picto strict"),
-    "run": ("--preview", "--until"),
+    "run": ("--preview", "--until", "--output"),
+    "serve": ("--timezone", "in UTC unless"),
+    "config": (" syn4seg config | grep similarity",),
 }
 
 
@@ -47,3 +58,39 @@ def test_status_and_clean_of_an_empty_folder(call, tmp_path):
     """Without runs both say so."""
     assert "no run yet" in call("status", "--output", tmp_path)[1]
     assert "0 folders" in call("clean", "--output", tmp_path)[1]
+
+
+@pytest.mark.parametrize("name", ["20261127", "a # b", "1e3", "null"])
+def test_the_output_folder_is_a_name_and_no_yaml(call, monkeypatch, name):
+    """What --output names is a folder of that name; a run that stops early tells as JSON what it did."""
+    plan = SimpleNamespace(stages={"prompts": SimpleNamespace(reuse=2, total=5)})
+    asked = []
+    monkeypatch.setattr("flows.run.run", lambda config, *_, **__: asked.append(config.execution.output) or (None, plan))
+    code, told, complaint = call("run", "--until", "prompts", "--output", name, "--json")
+    assert code == 0, complaint
+    assert json.loads(told) == {"until": "prompts", "share": None, "shards": 5, "reused": 2}
+    told = call("run", "--shards", "1/2", "--output", name)[1]
+    assert asked == [name, name]
+    assert told.endswith(f"this joins them: syn4seg run --output={shlex.quote(name)}\n")
+
+
+def test_the_tilde_is_the_home_folder(call, tmp_path, monkeypatch):
+    """~ is expanded where no shell does it: behind =, and in a config."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert "no run" in call("show", "--output=~/out")[2]
+    assert str(tmp_path / "out/runs") in call("show", "--output=~/out")[2]
+    execution = load_config(None, ["execution.output=~/out", "execution.data=~/sets", "execution.cache=~x"]).execution
+    assert (execution.output, execution.data) == (str(tmp_path / "out"), str(tmp_path / "sets"))
+    assert execution.cache == "~x"
+
+
+def test_config_explains_every_setting(call):
+    """`config` prints a config that reads back, with choices and meaning behind the keys."""
+    odd = ["generate.scheduler={name: LCMScheduler, steps: [1, 2]}", 'generate.negative_prompt="a # b: é"']
+    sets = [part for override in odd for part in ("--set", f"experiment.{override}")]
+    code, told, _ = call("config", *sets)
+    assert code == 0
+    assert yaml.safe_load(told) == yaml.safe_load(dump_config(load_config(None, sets[1::2])))
+    assert "    min_similarity: 0.2  # lambda: keep a region at or above this cosine" in told
+    assert "  protocol: gfss-diam  # gfss-diam | gfss-capl; which published" in told
+    assert json.loads(call("config", "picto_fss", "--json")[1])["experiment"]["dataset"] == "picto"

@@ -19,6 +19,7 @@ from flows.settings import load_config
 from flows.stages import assemble_dataset
 from flows.standalone import find_extra
 from pipeline.datasets.pictures import read_split
+from pipeline.errors import InputError
 from pipeline.generate import TWIN
 from pipeline.hashing import hash_files, list_files
 from pipeline.types import Sample
@@ -146,6 +147,38 @@ def test_train_takes_an_export(exported, output, tmp_path):
     _, labels = read_split(pictures, 0, split_of(config))
     assert split_of(config).novel_ids[0] in labels
     assert (labels[10:12] == 255).all()  # free pixels are ignored
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("experiment.fold=1", "is an export of picto fold 2, this is picto fold 1: its pictures show other classes"),
+        ("experiment.shots=5", "is an export with shots 1, this has 5: its pictures were made from other supports"),
+        ("experiment.protocol=gfss-capl", "add --protocol gfss-diam or choose another export"),
+    ],
+)
+def test_train_refuses_an_export_of_others(exported, output, tmp_path, change, words):
+    """`train --data` looks at export.json: other classes or other supports are refused, as of a run."""
+    exported("voc")
+    config = load_config(None, ["experiment.fold=2", f"execution.output={output}", change])
+    with pytest.raises(InputError) as told:
+        find_extra(config, str(tmp_path / "to"))
+    assert words in str(told.value)
+
+
+def test_train_refuses_an_export_with_other_names(exported, output, tmp_path):
+    """Labels of other classes under the same data set's name are refused, and so is a damaged note."""
+    exported("voc")
+    config, note = load_config(None, ["experiment.fold=2", f"execution.output={output}"]), tmp_path / "to/export.json"
+    told = json.loads(note.read_text())
+    first = told["novel"][0]
+    note.write_text(json.dumps({**told, "novel": ["yeti", *told["novel"][1:]]}))
+    with pytest.raises(InputError, match=rf"with the novel classes yeti, .* of 20 classes, this has {first}, "):
+        find_extra(config, str(tmp_path / "to"))
+    for damaged in ("{", "[]", '{"experiment": {}}'):
+        note.write_text(damaged)
+        with pytest.raises(InputError, match=r"export\.json is damaged .*: export the run again"):
+            find_extra(config, str(tmp_path / "to"))
 
 
 def test_merged_with_the_runs_own_base(exported, output, tmp_path, tiny):

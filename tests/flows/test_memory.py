@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from flows.memory import within_memory
+from flows.memory import advice_of
 from flows.settings import load_config
+from pipeline.backends.memory import within_memory
 from pipeline.errors import OutOfMemory
 
 
@@ -18,12 +19,12 @@ def test_want_of_memory_names_what_to_lower(error, stage, advice):
         raise error
 
     with pytest.raises(OutOfMemory, match=f"in the stage {stage}: ") as told:
-        within_memory(load_config("picto"), stage, work)
+        within_memory(work, advice_of(load_config("picto"), stage))
     assert advice in str(told.value)
 
 
 def test_other_errors_stay_what_they_are():
     """A fault of the code is no want of memory."""
     with pytest.raises(RuntimeError, match="shapes differ") as told:
-        within_memory(load_config("picto"), "train", lambda: (_ for _ in ()).throw(RuntimeError("shapes differ")))
+        within_memory(lambda: (_ for _ in ()).throw(RuntimeError("shapes differ")), "too large")
     assert not isinstance(told.value, OutOfMemory)

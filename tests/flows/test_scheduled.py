@@ -27,11 +27,29 @@ def test_a_wrong_schedule_is_named(prefect):
         serve(load_config(), "picto", cron="every night", every=None, grow=0, while_running="refuse")
 
 
+def test_cron_is_read_in_a_time_zone(prefect, monkeypatch):
+    """--timezone goes to the schedule, which is UTC without it; one that is none is told."""
+    from flows import scheduled
+
+    given = []
+    monkeypatch.setattr(type(scheduled.scheduled), "serve", lambda _, **more: given.append(more["schedule"]))
+    for zone in ("Europe/Berlin", None):
+        scheduled.serve(
+            load_config(), "picto", cron="0 2 * * *", every=None, grow=0, while_running="refuse", timezone=zone
+        )
+    assert [(one.cron, one.timezone) for one in given] == [("0 2 * * *", "Europe/Berlin"), ("0 2 * * *", None)]
+    with pytest.raises(InputError, match="--timezone 'Berlin' is no time zone: give an IANA name"):
+        scheduled.serve(
+            load_config(), "picto", cron="0 2 * * *", every=None, grow=0, while_running="refuse", timezone="Berlin"
+        )
+
+
 def test_two_schedules_are_refused(call):
     """Either --cron or --every."""
     code, _, told = call("serve", "--cron", "0 2 * * *", "--every", "60")
     assert code == 2
     assert "give one of them" in told
+    assert "give --cron too" in call("serve", "--timezone", "Europe/Berlin")[2]
 
 
 def test_a_server_that_does_not_answer_is_named(call, monkeypatch, tmp_path):

@@ -20,6 +20,7 @@ from flows.turns import take_turn
 from pipeline.errors import InputError
 from pipeline.images import read_labels, read_picture, write_picture
 
+QUIET = Console(quiet=True)
 SCORES = ("base_miou", "novel_miou", "mean_miou", "harmonic_miou")
 
 
@@ -195,7 +196,7 @@ def test_evaluate_repeats_the_scores(finished):
     """The checkpoints of a run give its scores again, and prototype matching beside them if asked for."""
     _, folder, _ = finished
     scores, again = json.loads((folder / "scores.json").read_text()), evaluate_alone(
-        folder, None, None, (), matching=True
+        folder, None, None, (), QUIET, matching=True
     )
     assert 0 <= again["matching"]["novel_miou"] <= 1
     assert "matching" not in scores
@@ -203,7 +204,7 @@ def test_evaluate_repeats_the_scores(finished):
         assert np.allclose([scores[which][n] for n in SCORES], [again[which][n] for n in SCORES], atol=1e-6)
     for more in ({"shots": 5}, {"dataset": "deepglobe"}, {"overrides": ["experiment.fss.multiscale=true"]}):
         with pytest.raises(InputError, match="go with fss, this is a run of gfss-diam"):
-            evaluate_alone(folder, None, None, **{"overrides": (), **more})
+            evaluate_alone(folder, None, None, **{"overrides": (), "console": QUIET, **more})
 
 
 def test_train_on_a_finished_run(finished):
@@ -261,7 +262,7 @@ def test_another_learner_starts_from_a_model_of_its_own_kind(finished, tmp_path)
     plan = make_plan(alone)
     assert plan.complete
     assert list(plan.stages)[-3:] == ["start", "train", "scores"]
-    again = evaluate_alone(found, None, "i2r", ())
+    again = evaluate_alone(found, None, "i2r", (), QUIET)
     for which in ("teacher", "before", "after"):
         assert np.allclose([scores[which][n] for n in SCORES], [again[which][n] for n in SCORES], atol=1e-6)
     write_picture(tmp_path / "a.png", np.zeros((40, 50, 3), np.uint8))
