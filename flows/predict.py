@@ -10,7 +10,7 @@ import numpy as np
 
 from flows import wiring
 from flows.data import split_of
-from flows.settings import load_config
+from flows.runs import load_run
 from pipeline.config import Config
 from pipeline.errors import InputError
 from pipeline.images import read_labels, read_picture, voc_palette, write_labels, write_picture
@@ -41,7 +41,7 @@ def predict_files(
         InputError: no pictures, no such model, supports missing or given in vain, or a file that cannot be read.
     """
     pictures = pictures_in(source)
-    config = load_config(str(run / "experiment.yaml"))
+    config = load_run(run)
     label, names, ids = _labeller(config, run, which, supports, multiscale=multiscale)
     rows = []
     for path in pictures:

@@ -16,8 +16,7 @@ from flows.learning import evaluate_model, match_prototypes_stage, score_stage, 
 from flows.plan import make_plan
 from flows.progress import Board, LossTable, set_reporter
 from flows.run import run
-from flows.runs import find_run, write_run
-from flows.settings import load_config
+from flows.runs import find_run, load_run, write_run
 from pipeline.config import Config
 from pipeline.datasets import DataFolder
 from pipeline.errors import InputError, listed
@@ -83,7 +82,7 @@ def find_extra(config: Config, data: str) -> DataFolder:
             raise
         wanted = "expected ImageSets/Segmentation/<list>.txt"
         raise InputError(f"{folder} is neither a run nor in VOC layout: {wanted}") from error
-    theirs, ours = load_config(str(found / "experiment.yaml")).experiment, config.experiment
+    theirs, ours = load_run(found).experiment, config.experiment
     if (theirs.dataset, theirs.fold) != (ours.dataset, ours.fold):
         raise InputError(
             f"{found.name} is a run of {theirs.dataset} fold {theirs.fold}, this is {ours.dataset} fold {ours.fold}: "
@@ -130,8 +129,7 @@ def evaluate_alone(
                 f"--set {override}: a finished run can only be scored with another execution.KEY, experiment.fss.KEY "
                 "or experiment.expected_iou"
             )
-    yaml = str(folder / "experiment.yaml")
-    config = load_config(yaml, overrides)
+    config = load_run(folder, overrides)
     experiment = config.experiment
     own = "fss" if (folder / "checkpoints" / "fss").exists() else experiment.protocol
     if protocol not in (None, own):
@@ -145,10 +143,10 @@ def evaluate_alone(
         if matching:
             raise InputError("--matching goes with GFSS runs: of fss, syn4seg train --protocol fss --model matching")
         episodes = [*overrides, *([f"experiment.shots={shots}"] if shots else ())]
-        config, elsewhere = load_config(yaml, episodes), None
+        config, elsewhere = load_run(folder, episodes), None
         if dataset:
             there = ["experiment.fold=0", "experiment.prompts.classes=[]"]
-            elsewhere = load_config(yaml, [*episodes, f"experiment.dataset={dataset}", *there])
+            elsewhere = load_run(folder, [*episodes, f"experiment.dataset={dataset}", *there])
             if elsewhere.experiment.dataset == experiment.dataset:
                 raise InputError(f"{folder.name} was trained on {dataset}: leave --dataset out to score novel classes")
         return evaluate_fss_run(config, folder, elsewhere)
