@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import sys
 import traceback
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 from rich.table import Table
 
+from flows.cleaning import KEEP_DAYS, delete_leftovers, find_leftovers
 from flows.cli_ablate import ablate
 from flows.cli_audit import audit
 from flows.cli_config import config as config_command
@@ -24,6 +24,7 @@ from flows.cli_models import compare, evaluate, predict, prepare, train
 from flows.console import (
     AsJson,
     Count,
+    Days,
     Elsewhere,
     Growth,
     Into,
@@ -42,6 +43,7 @@ from flows.console import (
     placed,
     print_json,
     print_scores,
+    say_name,
 )
 from flows.settings import load_config, with_whole_paths
 from flows.steps import CHAIN
@@ -94,7 +96,7 @@ def run(
     if preview:
         if until or share:
             raise InputError("--preview ends with the sharpened labels by itself: leave --until and --shards out")
-        show_preview(chosen, name or name_of(config), preview, as_json=json_)
+        show_preview(chosen, name or name_of(config), preview, named=name is not None, as_json=json_)
         return
     last = _stage(until or (LAST if share else CHAIN[-1]))
     folder, plan = run_chain(
@@ -113,6 +115,7 @@ def run(
             command += "" if output is None else f" --output={shlex.quote(output)}"
             out.print(f"when all {share.of} are done, this joins them: {command}", soft_wrap=True)
         return
+    say_name(folder, name)
     scores = json.loads((folder / "scores.json").read_text())
     if json_:
         print_json({"run": str(folder), **scores})
@@ -225,19 +228,21 @@ def status(*, output: Output = Path("outputs"), json_: AsJson = False) -> None:
     from flows.runs import list_runs
     from pipeline.store import RunStore
 
-    runs = list_runs(output)
+    runs, damaged = list_runs(output)
     shards: dict[str, int] = {}
     for record in RunStore(output / "store").records():
         shards[record.stage] = shards.get(record.stage, 0) + 1
     interrupted = [str(p.relative_to(output)) for p in sorted((output / "store").glob("*/*.partial"))]
     if json_:
-        print_json({"runs": runs, "shards": shards, "interrupted": interrupted})
+        print_json({"runs": runs, "damaged": damaged, "shards": shards, "interrupted": interrupted})
         return
     heads = list(dict.fromkeys(key for row in runs for key in row))
     table = Table(*heads, box=None)
     for row in runs:
         table.add_row(*(number(row.get(key)) for key in heads))
     out.print(table if runs else "no run yet: syn4seg run")
+    for sentence in damaged:
+        out.print(sentence, markup=False, soft_wrap=True)
     counts = [f"{stage} {shards[stage]}" for stage in (*CHAIN, "prepare", "fss") if stage in shards]
     out.print("finished shards: " + (", ".join(counts) or "none"))
     for path in interrupted:
@@ -245,25 +250,30 @@ def status(*, output: Output = Path("outputs"), json_: AsJson = False) -> None:
 
 
 @app.command
-def clean(*, output: Output = Path("outputs"), yes: bool = False, json_: AsJson = False) -> None:
-    """List store folders that no run refers to, and interrupted work; delete them with --yes."""
-    from flows.runs import used_places
+def clean(
+    *, output: Output = Path("outputs"), older_than: Days = KEEP_DAYS, yes: bool = False, json_: AsJson = False
+) -> None:
+    """List what is left in the store that no run refers to and nothing has asked for lately; delete it with --yes.
 
-    store, used = output / "store", used_places(output)
-    folders = [p for p in sorted(store.glob("*/*")) if p.is_dir() and p.parent.name != ".locks"]
-    unused = [p for p in folders if p.relative_to(store).as_posix() not in used]
-    sizes = {p: sum(f.stat().st_size for f in p.rglob("*") if f.is_file()) for p in unused}
+    What a run in runs/ refers to stays, of both its rounds; delete the run's folder first. What a process is computing
+    stays. All else stays for --older-than days since it was last written or asked for: a run that goes on or was
+    killed, --until, --shards, compare, ablate, prepare and audit have no folder that names their shards.
+
+    Parameters
+    ----------
+    older_than
+        Days; 0: all that no run refers to. While a process works in the output folder it is 14 at least.
+    """
+    found = find_leftovers(output, older_than)
+    gone = delete_leftovers(output, found) if yes else list(found.old)
     if json_:
-        print_json([{"folder": str(p), "bytes": size} for p, size in sizes.items()])
-    else:
-        for path, size in sizes.items():
-            out.print(f"{size / 1e6:9.1f} MB  {path}", soft_wrap=True)
-    if yes:
-        for path in unused:
-            shutil.rmtree(path, ignore_errors=True)
-    if not json_:
-        verb = "deleted" if yes else "could be deleted with --yes"
-        out.print(f"{len(unused)} folders, {sum(sizes.values()) / 1e6:.1f} MB {verb}")
+        print_json([{"folder": str(path), "bytes": found.old[path]} for path in gone])
+        return
+    for path in gone:
+        out.print(f"{found.old[path] / 1e6:9.1f} MB  {path}", soft_wrap=True)
+    verb = "deleted" if yes else "could be deleted with --yes"
+    out.print(f"{len(gone)} folders, {sum(found.old[path] for path in gone) / 1e6:.1f} MB {verb}")
+    out.print(found.kept(), soft_wrap=True)
 
 
 @app.command

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from flows.console import AsJson, Count, Output, duration, one_of, out, print_json, print_scores, size_of
+from flows.console import AsJson, Count, Output, duration, one_of, out, print_json, print_scores, say_name, size_of
 from flows.steps import BESIDE, CHAIN
 from pipeline.config import Config
 from pipeline.errors import InputError
@@ -63,13 +63,14 @@ def show(
         _show_run(folder, as_json=json_)
 
 
-def show_preview(config: Config, name: str, pictures: int, *, as_json: bool) -> None:
-    """Run a preview; print its counts and what the whole run would take."""
+def show_preview(config: Config, name: str, pictures: int, *, named: bool, as_json: bool) -> None:
+    """Run a preview; print its counts and what the whole run would take. ``named``: by whoever asked for it."""
     from flows.look import open_run
     from flows.preview import run_preview, told
     from flows.report.counts import count_pictures
 
     folder, found = run_preview(config, name, pictures, Console(stderr=True))
+    say_name(folder, f"{name}-preview" if named else None)
     if as_json:
         print_json({"run": str(folder), "pictures": pictures, **found})
         return
@@ -89,10 +90,10 @@ def show_preview(config: Config, name: str, pictures: int, *, as_json: bool) -> 
 
 def _show_run(folder: Path, *, as_json: bool) -> None:
     from flows.look import open_run, stages_of
-    from flows.runs import read_told
+    from flows.runs import read_scores
 
     opened = open_run(folder)
-    rows, scores = stages_of(opened), read_told(folder / "scores.json")
+    rows, scores = stages_of(opened), read_scores(folder)
     if as_json:
         print_json({"run": str(folder), "stages": rows, "scores": scores, "missing": list(opened.found.missing)})
         return

@@ -25,6 +25,7 @@ from flows.console import (
     placed,
     print_json,
     print_scores,
+    say_name,
     write_scores,
 )
 from flows.settings import load_config
@@ -72,6 +73,7 @@ def train(
     folder = train_alone(chosen, name or f"{name_of(config)}-{protocol}", protocol, data, console)
     if follows:
         return
+    say_name(folder, name)
     scores = json.loads((folder / "scores.json").read_text())
     write_scores(to, scores)
     if json_:

@@ -37,6 +37,7 @@ NoWeights = Annotated[
     Parameter(negative=(), help="Look at the config alone: weights and data need not be here, what is needed is told."),
 ]  # fmt: skip
 Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
+Days = Annotated[int, Parameter(validator=validators.Number(gte=0))]
 SomeCount = Annotated[int | None, Parameter(validator=validators.Number(gte=1))]
 
 
@@ -79,6 +80,16 @@ def placed(into: str | None, overrides: Sequence[str] | None) -> list[str]:
 def name_of(config: str | None) -> str:
     """Give the name of a config: its files', without the endings."""
     return "+".join(Path(part).stem for part in config.split("+")) if config else "picto"
+
+
+def say_name(folder: Path, name: str | None) -> None:
+    """Tell who asked for a run by a name that an equal finished run, which was found instead, does not have."""
+    if name is not None and folder.name.split("-", 2)[-1] != name:
+        print(
+            f"syn4seg: --name {name} names nothing, since an equal run is finished, {folder.name}: for another run "
+            "change a setting, such as --set experiment.seed=1; for another name move that folder away and run again",
+            file=sys.stderr,
+        )
 
 
 def one_of(name: str, known: tuple[str, ...], what: str) -> str:

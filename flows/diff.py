@@ -13,7 +13,7 @@ from flows.look import Opened, open_run
 from flows.report.counts import count_pictures
 from flows.report.found import History, read_histories
 from flows.report.samples import iou
-from flows.runs import SCORES, read_told
+from flows.runs import SCORES, read_scores
 from pipeline.classes import IGNORE
 from pipeline.config import Config
 from pipeline.types import LabelMap
@@ -39,7 +39,7 @@ def compare_runs(one: Path, other: Path, worst: int) -> dict[str, Any]:
         InputError: a file of a run is damaged.
     """
     a, b = open_run(one), open_run(other)
-    scores = [read_told(run / "scores.json") for run in (one, other)]
+    scores = [read_scores(run) for run in (one, other)]
     return {
         "a": one.name, "b": other.name,
         "settings": _changed(a.config, b.config, "experiment"), "execution": _changed(a.config, b.config, "execution"),

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from flows.data import prepare_data, split_of, store_of
 from flows.progress import Board, set_reporter, tell
-from flows.runs import config_of_run
+from flows.runs import config_of_run, read_lineage
 from pipeline.config import Config
 from pipeline.datasets.pictures import FilePictures
 from pipeline.errors import InputError
@@ -182,7 +182,7 @@ def _source(run: Path) -> _Source:
         InputError: the run made no pictures, or a shard is gone.
     """
     config = config_of_run(run)
-    lineage = json.loads((run / "lineage.json").read_text())
+    lineage = read_lineage(run)
     store = store_of(config)
     found: dict[str, list[StageRecord]] = {}
     for stage in ("refine", "dataset", "images", "teacher"):

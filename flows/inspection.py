@@ -102,8 +102,8 @@ def _disk(config: Config) -> str:
     free = shutil.disk_usage(output).free
     try:
         needed = sum(stage.bytes for stage in make_plan(config, quick=True).stages.values())
-    except InputError:
-        return f"{output}, {free / 1e9:.1f} GB free"
+    except InputError as error:
+        raise InputError(f"{output}, {free / 1e9:.1f} GB free; what is needed cannot be planned: {error}") from error
     if needed > free:
         raise InputError(f"{output} has {free / 1e9:.1f} GB free, the run needs about {needed / 1e9:.1f} GB: make room")
     return f"{output}, {free / 1e9:.1f} GB free, the run needs about {needed / 1e9:.2f} GB"

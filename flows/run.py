@@ -163,7 +163,7 @@ def compute(
         if begun is None:
             raise InputError("the second round has nothing to begin with: no picture of the first one was usable")
         console.print("the second round begins with the first one's final model")
-        ended = partial(finish, first=begun.model) if finish else None
+        ended = partial(finish, first=before.records) if finish else None
         found = one(config, until, name=name, finish=ended, server=server, first=begun)
     return found._replace(first=before.records)
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from flows.data import split_of, store_of
+from flows.presets import parse
+from flows.rounds import FirstRound
 from flows.settings import as_override, dump_config, load_config
 from flows.steps import BESIDE, CHAIN
 from pipeline.config import Config
@@ -23,13 +24,17 @@ from pipeline.store import StageRecord
 
 FIRST = Path("checkpoints") / "first"
 """In a run's folder: the final model of the first round, where there are two."""
+FIRST_LINEAGE = "first_round.json"
+"""In a run's folder: the lineage of the first round, where there are two."""
 LABELLING = ("annotate", "filter", "relabel", "refine")
 SCORES = ("base_miou", "novel_miou", "mean_miou", "harmonic_miou")
+_ABOUT = ("dataset", "fold", "shots", "seed", "labels")
+_OF_MODELS = {**dict.fromkeys(("teacher", "before", "after"), SCORES), "fss": ("miou", "fb_iou")}
 
 
 def write_run(
     config: Config, name: str, records: Sequence[StageRecord], preview: Mapping[str, Any] | None = None,
-    first: StageRecord | None = None,
+    first: Sequence[StageRecord] = (),
 ) -> Path:  # fmt: skip
     """Write the folder of a run, or give that of an equal run.
 
@@ -38,19 +43,15 @@ def write_run(
         name: ends the folder's name.
         records: of all its shards.
         preview: of a preview, what ``preview.json`` is to hold.
-        first: final model of the first round, where there are two.
+        first: records of the first round, where there are two.
 
     Returns:
         ``runs/<date>-<name>``; ``runs/latest`` links to it, unless it is a preview.
     """
     runs = config.execution.folder / "runs"
-    lineage = {
-        stage: {r.shard: {"fingerprint": r.fingerprint, "content": r.content} for r in records if r.stage == stage}
-        for stage in (*CHAIN, *BESIDE)
-        if stage in CHAIN or any(r.stage == stage for r in records)
-    }
+    lineage = _lineage(records)
     with store_of(config).lock("runs"):  # one writer at a time, so that what lies in new.partial was interrupted
-        folder = _same_run(runs, lineage, config)
+        folder = _same_run(config, lineage)
         if folder is None:
             folder = runs / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
             partial = runs / "new.partial"
@@ -62,8 +63,9 @@ def write_run(
             if preview:
                 (partial / "preview.json").write_text(json.dumps(preview, indent=1))
             _link_results(config, records, partial)
-            if first:
-                _link_tree(store_of(config).folder(first), partial / FIRST)
+            if begun := FirstRound.of(first):
+                (partial / FIRST_LINEAGE).write_text(json.dumps(_lineage(first), indent=1))
+                _link_tree(store_of(config).folder(begun.model), partial / FIRST)
             partial.rename(folder)
         if not preview:
             latest = runs / "latest"
@@ -118,26 +120,85 @@ def config_of_run(run: Path, overrides: Sequence[str] = ()) -> Config:
     Args:
         run: its folder, ``<output>/runs/<name>``; one that lies alone elsewhere has the output folder that it names.
         overrides: ``key=value``, as of `settings.load_config`.
+
+    Raises:
+        InputError: it is damaged, or an override does not go with it.
     """
+    read_settings(run)
     path = str(run / "experiment.yaml")
-    here = "cache" if "://" in load_config(path).execution.output else "output"
+    try:
+        config = load_config(path)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    here = "cache" if "://" in config.execution.output else "output"
     moved = [as_override(f"execution.{here}", run.parent.parent)] if run.parent.name == "runs" else []
     return load_config(path, [*moved, *overrides])
 
 
-def list_runs(output: Path) -> list[dict[str, Any]]:
-    """Give name, settings and scores of every run, oldest first."""
-    rows = []
-    for path in sorted((output / "runs").glob("*/scores.json")):
-        if path.parent.is_symlink() or path.parent.suffix == ".partial":
+def list_runs(output: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """Give name, settings and scores of every run, oldest first, and a sentence on every one that is damaged."""
+    rows, damaged = [], []
+    for run in folders_of(output):
+        try:
+            read_settings(run)
+            read_lineage(run)
+            scores = read_scores(run)
+        except InputError as error:
+            damaged.append(str(error))
             continue
-        scores = read_told(path)
-        row = {"run": path.parent.name, **{k: scores[k] for k in ("dataset", "fold", "shots", "seed")}}
+        row = {"run": run.name, **{k: scores[k] for k in ("dataset", "fold", "shots", "seed")}}
         for which in ("before", "after"):
             row |= {f"{which}_{s}": scores[which][s] for s in ("novel_miou", "harmonic_miou") if which in scores}
         row |= {f"fss_{s}": scores["fss"][s] for s in ("miou", "fb_iou") if "fss" in scores}
         rows.append(row)
-    return rows
+    return rows, damaged
+
+
+def read_settings(run: Path) -> dict[str, Any]:
+    """Read what a run's ``experiment.yaml`` says under ``experiment``, unchecked.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    path = run / "experiment.yaml"
+    try:
+        told = parse(path.read_text(), "it")
+    except (OSError, ValueError, InputError) as error:
+        raise _damaged(path, str(error)) from error
+    groups = told if isinstance(told, dict) else {}
+    if not all(isinstance(groups.get(key), dict) for key in Config.model_fields):
+        raise _damaged(path, f"expected the groups {', '.join(Config.model_fields)}")
+    return dict(groups["experiment"])
+
+
+def read_scores(run: Path) -> dict[str, Any]:
+    """Read the ``scores.json`` of a run.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    scores = read_told(run / "scores.json")
+    lacking = [key for key in _ABOUT if key not in scores]
+    for model, keys in _OF_MODELS.items():
+        held = scores.get(model, dict.fromkeys(keys))
+        lacking += [f"{model}.{key}" for key in keys if not isinstance(held, dict) or key not in held]
+    if lacking:
+        raise _damaged(run / "scores.json", f"it lacks {', '.join(lacking)}")
+    return scores
+
+
+def read_lineage(run: Path, name: str = "lineage.json") -> dict[str, dict[str, dict[str, str]]]:
+    """Read the lineage of a run: stage -> shard -> ``fingerprint`` and ``content``.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    told = read_told(run / name)
+    for shards in told.values() or [None]:
+        entries = shards.values() if isinstance(shards, dict) else [None]
+        if not all(isinstance(entry, dict) and {"fingerprint", "content"} <= entry.keys() for entry in entries):
+            raise _damaged(run / name, "expected stages, their shards, and a fingerprint and content of each")
+    return told
 
 
 def read_told(path: Path) -> dict[str, Any]:
@@ -148,32 +209,55 @@ def read_told(path: Path) -> dict[str, Any]:
     """
     try:
         told = json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(
-            f"{path} is damaged ({error}): move {path.parent} away; the same syn4seg run writes it again from the store"
-        ) from error
+    except (OSError, ValueError) as error:
+        raise _damaged(path, str(error)) from error
     if not isinstance(told, dict):
-        raise InputError(f"{path} is damaged (expected an object): move {path.parent} away and run again")
+        raise _damaged(path, "expected an object")
     return told
 
 
 def used_places(output: Path) -> set[str]:
-    """Give the store folders that a run refers to, as stage/shard-fingerprint."""
+    """Give the store folders that a run refers to, as stage/shard-fingerprint.
+
+    Raises:
+        InputError: a lineage is damaged.
+    """
     used = set()
-    for path in (output / "runs").glob("*/lineage.json"):
-        for stage, shards in read_told(path).items():
-            used |= {f"{stage}/{shard}-{entry['fingerprint']}" for shard, entry in shards.items()}
+    for run in folders_of(output):
+        for name in ("lineage.json", *([FIRST_LINEAGE] if (run / FIRST_LINEAGE).exists() else ())):
+            for stage, shards in read_lineage(run, name).items():
+                used |= {f"{stage}/{shard}-{entry['fingerprint']}" for shard, entry in shards.items()}
     return used
 
 
-def _same_run(runs: Path, lineage: dict[str, Any], config: Config) -> Path | None:
+def folders_of(output: Path) -> Iterator[Path]:
+    """Go through the folders of finished runs, whole or damaged, oldest first."""
+    for folder in sorted((output / "runs").glob("*")):
+        there = any((folder / name).exists() for name in ("experiment.yaml", "lineage.json", "scores.json"))
+        if there and folder.suffix != ".partial" and not folder.is_symlink():
+            yield folder
+
+
+def _damaged(path: Path, why: str) -> InputError:
+    return InputError(
+        f"{path} is damaged ({why}): move {path.parent} away; the same syn4seg run writes it again from the store"
+    )
+
+
+def _lineage(records: Sequence[StageRecord]) -> dict[str, dict[str, dict[str, str]]]:
+    return {
+        stage: {r.shard: {"fingerprint": r.fingerprint, "content": r.content} for r in records if r.stage == stage}
+        for stage in (*CHAIN, *BESIDE)
+        if stage in CHAIN or any(r.stage == stage for r in records)
+    }
+
+
+def _same_run(config: Config, lineage: dict[str, Any]) -> Path | None:
     wanted = config.experiment.model_dump(mode="json")
-    for path in sorted(runs.glob("*/lineage.json"), reverse=True):
-        folder = path.parent
-        if folder.is_symlink() or folder.suffix == ".partial" or read_told(path) != lineage:
-            continue
-        if yaml.safe_load((folder / "experiment.yaml").read_text())["experiment"] == wanted:
-            return folder
+    for folder in reversed(list(folders_of(config.execution.folder))):
+        with suppress(InputError):  # a damaged run is none
+            if read_lineage(folder) == lineage and read_settings(folder) == wanted and read_scores(folder):
+                return folder
     return None
 
 

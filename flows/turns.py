@@ -9,17 +9,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import yaml
 from filelock import Timeout
 from pydantic import ValidationError
 
 from flows.data import store_of
+from flows.runs import folders_of, read_settings
 from flows.shares import Share
-from pipeline.config import Config, Experiment
+from pipeline.config import AUTO, Config, Experiment
 from pipeline.errors import InputError
 from pipeline.hashing import hash_json
+from pipeline.store import RunStore
 
 WhileRunning = Literal["refuse", "queue"]
 """What a second start of a config does while one runs."""
@@ -69,14 +70,29 @@ def take_turn(
         lock.release()
 
 
+def is_working(store: RunStore) -> bool:
+    """Say whether a run of any config goes on in a store, or a shard of it is being computed."""
+    owners = [path.stem for path in store.root.glob(".locks/run-*.json")]
+    shards = [f"{path.parent.name}-{path.stem}" for path in store.root.glob("*/*.partial")]
+    for name in (*owners, *shards):
+        try:
+            with store.lock(name).acquire(timeout=0):
+                pass
+        except Timeout:
+            return True
+    return False
+
+
 def grown(config: Config, by: int) -> Config:
     """Give a config with a larger budget than the largest of its finished runs.
 
     Args:
         config: whose ``prompts.per_class`` is the budget of the first run.
-        by: prompts a class that are added to those of the largest finished run that differs in nothing else.
+        by: prompts a class that are added to those of the largest finished run that differs in nothing else. With
+            ``generate.batch: auto`` the batch may differ, since a finished run tells the number that was found out.
     """
-    budgets = [found.prompts.per_class for found in _finished(config) if _at(found, 1) == _at(config.experiment, 1)]
+    wanted, found_out = _at(config.experiment, 1), config.experiment.generate.batch == AUTO
+    budgets = [run.prompts.per_class for run in _finished(config) if _at(run, 1, found_out) == wanted]
     if not by or not budgets:
         return config
     budget = max(max(budgets) + by, config.experiment.prompts.per_class)
@@ -84,16 +100,17 @@ def grown(config: Config, by: int) -> Config:
 
 
 def _finished(config: Config) -> Iterator[Experiment]:
-    for path in (config.execution.folder / "runs").glob("*/experiment.yaml"):
-        whole = path.parent.suffix != ".partial" and not (path.parent / "preview.json").exists()
-        if whole and not path.parent.is_symlink():
-            with suppress(ValidationError):  # settings of another version are another experiment
-                yield Experiment.model_validate(yaml.safe_load(path.read_text())["experiment"])
+    for run in folders_of(config.execution.folder):
+        if not (run / "preview.json").exists():
+            with suppress(ValidationError, InputError):  # another version's settings, or damaged ones, are others
+                yield Experiment.model_validate(read_settings(run))
 
 
-def _at(experiment: Experiment, budget: int) -> Experiment:
-    prompts = experiment.prompts.model_copy(update={"per_class": budget})
-    return experiment.model_copy(update={"prompts": prompts})
+def _at(experiment: Experiment, budget: int, found_out: bool = False) -> Experiment:
+    changed: dict[str, Any] = {"prompts": experiment.prompts.model_copy(update={"per_class": budget})}
+    if found_out:
+        changed["generate"] = experiment.generate.model_copy(update={"batch": AUTO})
+    return experiment.model_copy(update=changed)
 
 
 def _told(owner: Path) -> str:

@@ -24,6 +24,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ MOST_WAITING = 16
 """Samples that wait for their files to be written, two batches of pictures."""
 PATIENCE = 600.0
 """Seconds in which the first process of a training must have begun a shard that the others wait for."""
+USE_NOTED = 3600.0
+"""Seconds for which a shard's use, once noted, is not noted again."""
 _LIBRARIES = ("numpy", "scipy", "pillow", "torch", "diffusers", "transformers", "segment-anything")
 
 
@@ -171,8 +174,10 @@ class RunStore:
         self._mirror, self._more_versions = mirror, versions
 
     def find(self, stage: str, shard: str, recipe: Recipe) -> StageRecord | None:
-        """Give the record of a finished shard whose files are all there, or None."""
-        return self.read(self._folder(stage, shard, recipe))
+        """Give the record of a finished shard whose files are all there, or None; its use is noted, see `last_use`."""
+        folder = self._folder(stage, shard, recipe)
+        _note_use(folder)
+        return self.read(folder)
 
     def read(self, folder: Path) -> StageRecord | None:
         """Give the record of a folder of the store, or None where it is not whole."""
@@ -269,8 +274,23 @@ class RunStore:
     def sweep(self) -> None:
         """Delete what processes that are gone left half written; checkpoints stay."""
         for partial in self.root.glob("*/*.partial"):
-            with suppress(Timeout), self.lock(f"{partial.parent.name}-{partial.stem}").acquire(timeout=0):
-                shutil.rmtree(partial, ignore_errors=True)
+            self.remove(partial)
+
+    def remove(self, folder: Path, unused_since: float = inf) -> bool:
+        """Delete a folder of the store, unless a process works at its shard or it was used since a time.
+
+        Args:
+            folder: a shard's, or its ``.partial`` or ``.scratch``.
+            unused_since: seconds since the epoch.
+
+        Returns:
+            Whether it is gone.
+        """
+        shard = folder.stem if folder.suffix in (".partial", ".scratch") else folder.name
+        with suppress(Timeout), self.lock(f"{folder.parent.name}-{shard}").acquire(timeout=0):
+            if last_use(folder) <= unused_since:
+                shutil.rmtree(folder, ignore_errors=True)
+        return not folder.exists()
 
     def folder(self, record: Finished) -> Path:
         """Give the folder of a finished shard, fetched where it is not here.
@@ -321,6 +341,7 @@ class RunStore:
                         "library versions or threads make them: keep one of them, and delete what was computed from "
                         "the other"
                     )
+                _note_use(folder)
                 return self._push_again(folder)
             partial = folder.with_name(folder.name + ".partial")
             for stale in (partial, folder):
@@ -330,6 +351,7 @@ class RunStore:
                 shutil.rmtree(partial)
                 raise InputError(f"{source} is damaged: move it away; it can be computed again")
             self._finish(partial, folder)
+            _note_use(folder)
         return True
 
     def publish(self, folder: Path, last: str) -> None:
@@ -379,6 +401,27 @@ class RunStore:
                 shutil.rmtree(partial, ignore_errors=True)
                 raise InputError(f"{self._mirror.url}/{place} is damaged: delete it; it can be computed again")
             partial.rename(folder)
+
+
+def last_use(folder: Path) -> float:
+    """Give when a folder of the store was last written or, where it is a finished shard, asked for.
+
+    Returns:
+        Seconds since the epoch, for a finished shard at most `USE_NOTED` too early.
+    """
+    times = [0.0]
+    for path in (folder, *folder.rglob("*")):
+        with suppress(OSError):  # it is written or deleted meanwhile
+            times.append(path.lstat().st_mtime)
+    return max(times)
+
+
+def _note_use(folder: Path) -> None:
+    """Give a finished shard's record the time of now; the shard may lie in a mirror alone, or be another user's."""
+    record = folder / "record.json"
+    with suppress(OSError):
+        if time.time() - record.stat().st_mtime > USE_NOTED:
+            os.utime(record)
 
 
 def _record(

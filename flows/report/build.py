@@ -25,7 +25,7 @@ from flows.report.summary import (
     work_of,
 )
 from flows.report.why import limits_of
-from flows.runs import config_of_run, read_told
+from flows.runs import config_of_run, read_scores, read_told
 from flows.settings import check_changes
 from pipeline.classes import IGNORE, ClassSplit
 from pipeline.config import Config
@@ -60,7 +60,7 @@ def write_report(run: Path, overrides: Sequence[str] = ()) -> Path:
     write_script(partial / "data" / "lineage.js", "lineage", lineage_of(found))
     write_script(partial / "data" / "summary.js", "summary", {
         "run": {"name": run.name, "data": split.dataset, "missing": list(found.missing)},
-        "scores": read_told(run / "scores.json"), "preview": _preview(run),
+        "scores": read_scores(run), "preview": _preview(run),
         "labels": _labels(split), "chain": chain_of(found, split, gallery, banks),
         "classes": classes_of(split, gallery, banks),
         "limits": limits, "samples": {**gallery.as_json(split), "chunk": CHUNK, "per_folder": PER_FOLDER},

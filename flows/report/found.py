@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.runs import read_told
+from flows.runs import read_lineage
 from pipeline.images import read_labels, read_picture
 from pipeline.store import RunStore, StageRecord
 from pipeline.types import LabelMap, Mask, Picture
@@ -77,7 +77,7 @@ def find_shards(run: Path, store: RunStore) -> Found:
     Raises:
         InputError: the lineage is damaged.
     """
-    lineage = read_told(run / "lineage.json")
+    lineage = read_lineage(run)
     records: dict[str, dict[str, StageRecord]] = {}
     missing = []
     for stage, shards in lineage.items():

@@ -5,7 +5,9 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from flows import inspection
 from flows.settings import dump_config, load_config
+from pipeline.errors import InputError
 
 HELPS = {
     "train": ("gfss-capl", "--data", "--protocol", "--to"),
@@ -52,6 +54,21 @@ def test_check_names_what_is_missing(call, tmp_path, monkeypatch):
     assert "torch" in told
     assert "MISSING" in told
     assert "not ready: generator" in complaint
+
+
+def test_check_shows_why_a_run_cannot_be_planned(call, tmp_path, monkeypatch):
+    """What keeps a run from being planned is told, and is not as it should be."""
+
+    def refuse(*_, **__):
+        raise InputError("the plan knows: do this")
+
+    monkeypatch.setattr(inspection, "make_plan", refuse)
+    code, told, complaint = call("check", "--json", "--set", f"execution.output={tmp_path}")
+    (row,) = [row for row in json.loads(told) if row["what"] == "output folder"]
+    assert row["found"].endswith("GB free; what is needed cannot be planned: the plan knows: do this")
+    assert not row["ok"]
+    assert code == 2
+    assert "output folder" in complaint
 
 
 def test_status_and_clean_of_an_empty_folder(call, tmp_path):

@@ -127,3 +127,12 @@ def test_agreement_can_be_looked_at(call, twice):
     rows = json.loads(told)["rows"]
     assert [row["made"] for row in rows] == [1] * 5
     assert all(0 <= row["scores"]["agreement"] <= 1 and len(row["worst"]) == 1 for row in rows)
+
+
+def test_clean_leaves_both_rounds(call, twice):
+    """Whatever is deleted beside it, a finished run of two rounds has nothing to compute again."""
+    config, _, _ = twice
+    code, told, complaint = call("clean", "--yes", "--older-than", 0, "--output", config.execution.output)
+    assert code == 0, complaint
+    assert make_plan(config).complete
+    assert "kept: " in told

@@ -48,6 +48,8 @@ def test_report_shows_what_the_models_see(finished):
     looks = json.loads(text.partition("=")[2].rstrip(";\n"))["looks"]
     assert "note" not in looks
     assert looks["models"] == ["teacher", "before", "after"]
+    assert looks["predictions"]
+    assert looks["maps"]
     for row in looks["predictions"]:
         assert set(row["iou"]) == set(looks["models"])
         picture, strip = (Image.open(folder / "report" / "looks" / f"{row['file']}.{end}") for end in ("jpg", "png"))
@@ -126,6 +128,16 @@ def test_second_run_computes_nothing(finished, overrides):
     again, plan = run(config, "tiny", "scores", Console(quiet=True))
     assert plan.complete
     assert again == folder
+
+
+def test_another_name_of_the_same_run_is_told(call, finished, overrides):
+    """`run --name` says on stderr that an equal run is finished and which; by its own name nothing is said."""
+    _, folder, _ = finished
+    sets = [part for override in overrides for part in ("--set", override)]
+    code, told, complaint = call("run", "--name", "other", "--json", *sets)
+    assert (code, json.loads(told)["run"]) == (0, str(folder))
+    assert f"--name other names nothing, since an equal run is finished, {folder.name}: " in complaint
+    assert "names nothing" not in call("run", "--name", "tiny", "--json", *sets)[2]
 
 
 def test_changed_threshold_redraws_nothing(finished, overrides):

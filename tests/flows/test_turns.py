@@ -8,6 +8,7 @@ from rich.console import Console
 
 from flows.banks import write_prompts
 from flows.data import prepare_data, store_of
+from flows.generators import settle_batch
 from flows.plan import make_plan
 from flows.run import run
 from flows.runs import write_run
@@ -16,6 +17,7 @@ from flows.shares import Share
 from flows.stages import draw_images
 from flows.steps import images_steps
 from flows.turns import AlreadyRunning, grown, take_turn
+from pipeline.config import AUTO
 
 HOLD = """
 import sys, time
@@ -108,6 +110,25 @@ def test_a_growing_budget_keeps_its_shards(tmp_path, tiny):
     images = make_plan(second, "images").stages["images"]
     assert (images.reuse, images.compute) == (1, 1)
     assert [store_of(second).find(s.stage, s.shard, s.recipe) for s, _ in shards] == [*old, None]
+
+
+def test_a_budget_grows_with_a_batch_that_is_found_out(tmp_path, tiny):
+    """With batch auto the last finished run is known, though its settings hold a number; without it they differ."""
+    auto = load_config(None, [*tiny, f"execution.output={tmp_path}", "experiment.generate.batch=auto"])
+    write_run(settle_batch(auto), "night", [])
+    assert grown(auto, 20).experiment.prompts.per_class == 22
+    assert grown(auto, 20).experiment.generate.batch == AUTO
+    other = load_config(None, [*tiny, f"execution.output={tmp_path}", "experiment.generate.batch=3"])
+    assert grown(other, 20) == other
+
+
+def test_a_budget_grows_beside_a_damaged_run(tmp_path, tiny):
+    """Settings that cannot be read are no run of this config."""
+    config = load_config(None, [*tiny, f"execution.output={tmp_path}"])
+    damaged = write_run(config, "damaged", [])
+    for text in ("{}", "experiment: ["):
+        (damaged / "experiment.yaml").write_text(text)
+        assert grown(config, 20) == config
 
 
 def test_shares_of_a_config_go_on_at_once(tmp_path):
