@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from flows.console import AsJson, Output, Overrides, Source, out, print_json
+from flows.settings import load_config
 
 Numbers = Annotated[list[int], Parameter(consume_multiple=True, negative=())]
 
@@ -35,7 +36,7 @@ def ablate(
     ----------
     rungs
         Some of none, class-name, hdig, apf, apr, sabr (together: ladder), copy-paste, oracle, confidence, adaptive,
-        second-labels (the last three: beyond); or all, as without this and --sweep.
+        second-labels (the last three: beyond); or all, as without this and --sweep. Of all, oracle is picto's alone.
     sweep
         Some of bank-lambda, apf-lambda, apr-lambda, beta, band, images, shots; all; or KEY=V,V,...
     labels
@@ -45,13 +46,18 @@ def ablate(
     """
     from flows.ablation.cells import compute_cells, list_cells
     from flows.ablation.charts import draw_ablation
-    from flows.ablation.rungs import chosen_rungs
+    from flows.ablation.rungs import RUNGS, chosen_rungs
     from flows.ablation.summary import table_of, write_summary
 
-    chosen = chosen_rungs(rungs or ([] if sweep else ["all"]), sweep or ())
+    console = Console(stderr=True)
     own = [f"execution.output={output}", *(set_ or ())]
+    named = load_config(config, [*own, f"experiment.fold={folds[0]}"]).experiment.dataset
+    names = rungs or ([] if sweep else ["all"])
+    chosen = chosen_rungs(names, sweep or (), named)
+    if "all" in names and RUNGS["oracle"] not in chosen:
+        console.print("the rung oracle is left out: only picto's scenes can be drawn with exact labels")
     cells = list_cells(config, own, chosen, folds, seeds, shots)
-    compute_cells(cells, to, labels, Console(stderr=True))
+    compute_cells(cells, to, labels, console)
     dataset = cells[0].key["dataset"]
     rows = write_summary(to, dataset)
     charts = draw_ablation(to, rows, dataset)

@@ -172,7 +172,7 @@ def compare(
     folds: Annotated[list[int], Parameter(consume_multiple=True, negative=())],
     seeds: Annotated[list[int], Parameter(consume_multiple=True, negative=())],
     shots: Annotated[list[int], Parameter(consume_multiple=True, negative=())], protocol: str = "fss",
-    to: Path = Path("outputs/results"), output: Output = Path("outputs"),
+    to: Path = Path("outputs/results"), output: Output = Path("outputs"), json_: AsJson = False,
 ) -> None:  # fmt: skip
     """Train and score models side by side over folds, seeds and shots; print the tables, draw a chart.
 
@@ -201,8 +201,11 @@ def compare(
     chosen = [Variant.parse(text) for text in vary]
     own = [f"execution.output={output}", *(set_ or ())]
     grid = Grid(one_of(protocol, PROTOCOLS, "protocol"), folds, seeds, shots)
-    compare_models(config, own, chosen, grid, to, Console(stderr=True))
+    files = compare_models(config, own, chosen, grid, to, Console(stderr=True))
     charts = draw_charts(to)
+    if json_:
+        print_json([{"file": str(file), **json.loads(file.read_text())} for file in files])
+        return
     print(tables(to))
     for chart in charts:
         out.print(f"chart    {chart}", soft_wrap=True)
