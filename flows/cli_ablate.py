@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 from rich.console import Console
 
-from flows.console import AsJson, Output, Overrides, Source, out, print_json
+from flows.console import AsJson, Numbers, Output, Overrides, Source, out, print_json
 from flows.settings import load_config
-
-Numbers = Annotated[list[int], Parameter(consume_multiple=True, negative=())]
 
 
 def ablate(
@@ -19,8 +17,8 @@ def ablate(
     shots: Numbers = [1],  # noqa: B006
     rungs: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
     sweep: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
-    labels: Annotated[int, Parameter(negative=())] = 30, to: Path = Path("outputs/results"),
-    output: Output = Path("outputs"), json_: AsJson = False,
+    labels: Annotated[int, Parameter(negative=(), validator=validators.Number(gte=0))] = 30,
+    to: Path = Path("outputs/results"), output: Output = Path("outputs"), json_: AsJson = False,
 ) -> None:  # fmt: skip
     """Measure what every part of the method buys: the ladder, its controls, what goes beyond it, and sweeps.
 

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from flows.console import (
     AsJson,
+    Numbers,
     Output,
     Overrides,
     SomeCount,
@@ -169,9 +170,7 @@ def evaluate(
 
 def compare(
     config: Source = None, /, *, vary: Annotated[list[str], Parameter(negative=())], set_: Overrides = None,
-    folds: Annotated[list[int], Parameter(consume_multiple=True, negative=())],
-    seeds: Annotated[list[int], Parameter(consume_multiple=True, negative=())],
-    shots: Annotated[list[int], Parameter(consume_multiple=True, negative=())], protocol: str = "fss",
+    folds: Numbers, seeds: Numbers, shots: Numbers, protocol: str = "fss",
     to: Path = Path("outputs/results"), output: Output = Path("outputs"), json_: AsJson = False,
 ) -> None:  # fmt: skip
     """Train and score models side by side over folds, seeds and shots; print the tables, draw a chart.

@@ -47,3 +47,12 @@ def test_the_last_row_is_looked_at_before_the_first_is_trained(compared):
         compared("iir", "wide: experiment.fss.options.widht=3")
     with pytest.raises(InputError, match="no novel class has the 91 validation pictures that 90-shot episodes need"):
         compared("iir", shots=(1, 90))
+
+
+@pytest.mark.parametrize("command", [["ablate"], ["compare", "--vary", "iir", "--seeds", "0", "--shots", "1"]])
+def test_numbers_that_were_forgotten(call, command):
+    """An option without its numbers is told in one sentence."""
+    code, _, complaint = call(*command, "--folds")
+    assert code == 2
+    assert "expected one number or several" in complaint
+    assert complaint.count("\n") == 1
