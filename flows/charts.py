@@ -10,7 +10,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from flows.results import NAMES, OWN, read_results
+from flows.results import NAMES, OWN, read_results, slug
 from pipeline.errors import InputError
 
 BAR, POINT, WITHOUT, WITH = "#4c78a8", "#1b1f24", "#8a97a8", "#2f7d4f"
@@ -34,13 +34,18 @@ def draw_charts(folder: Path) -> list[Path]:
     if found.fss:
         for (dataset, shots), rows in pd.DataFrame(found.fss).groupby(["dataset", "shots"]):
             figure = bars(rows.rename(columns={"miou": "value"}), f"{dataset}, {shots}-shot episodes", "mIoU in %")
-            charts.append(write_figure(figure, folder / f"{dataset}-fss-{shots}shot.svg"))
+            charts.append(write_figure(figure, folder / f"{_file(dataset)}-fss-{shots}shot.svg"))
     if found.gfss:
         for (dataset, protocol, shots), rows in pd.DataFrame(found.gfss).groupby(["dataset", "protocol", "shots"]):
             title = f"{dataset}, {shots}-shot, {protocol}"
             figure = bars(rows.rename(columns={"novel": "value"}), title, "novel mIoU in %")
-            charts.append(write_figure(figure, folder / f"{dataset}-{protocol}-{shots}shot.svg"))
+            charts.append(write_figure(figure, folder / f"{_file(dataset)}-{protocol}-{shots}shot.svg"))
     return charts
+
+
+def _file(dataset: object) -> str:
+    """Give a data set's name as the begin of a file's name; scores may name own classes by their path."""
+    return slug(Path(str(dataset)).stem)
 
 
 def bars(rows: pd.DataFrame, title: str, axis: str) -> Figure:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 from rich.console import Console
 
-from flows.console import AsJson, Into, Overrides, Source, out, placed, print_json
-
-Numbers = Annotated[list[int], Parameter(consume_multiple=True, negative=())]
+from flows.console import AsJson, Into, Numbers, Overrides, Source, out, placed, print_json
+from flows.settings import load_config
 
 
 def ablate(
@@ -18,8 +17,8 @@ def ablate(
     shots: Numbers = [1],  # noqa: B006
     rungs: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
     sweep: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
-    labels: Annotated[int, Parameter(negative=())] = 30, to: Path = Path("outputs/results"),
-    output: Into = None, json_: AsJson = False,
+    labels: Annotated[int, Parameter(negative=(), validator=validators.Number(gte=0))] = 30,
+    to: Path = Path("outputs/results"), output: Into = None, json_: AsJson = False,
 ) -> None:  # fmt: skip
     """Measure what every part of the method buys: the ladder, its controls, what goes beyond it, and sweeps.
 
@@ -35,7 +34,7 @@ def ablate(
     ----------
     rungs
         Some of none, class-name, hdig, apf, apr, sabr (together: ladder), copy-paste, oracle, confidence, adaptive,
-        second-labels (the last three: beyond); or all, as without this and --sweep.
+        second-labels (the last three: beyond); or all, as without this and --sweep. Of all, oracle is picto's alone.
     sweep
         Some of bank-lambda, apf-lambda, apr-lambda, beta, band, images, shots; all; or KEY=V,V,...
     labels
@@ -45,13 +44,18 @@ def ablate(
     """
     from flows.ablation.cells import compute_cells, list_cells
     from flows.ablation.charts import draw_ablation
-    from flows.ablation.rungs import chosen_rungs
+    from flows.ablation.rungs import RUNGS, chosen_rungs
     from flows.ablation.summary import table_of, write_summary
 
-    chosen = chosen_rungs(rungs or ([] if sweep else ["all"]), sweep or ())
+    console = Console(stderr=True)
     own = placed(output, set_)
+    named = load_config(config, [*own, f"experiment.fold={folds[0]}"]).experiment.dataset
+    names = rungs or ([] if sweep else ["all"])
+    chosen = chosen_rungs(names, sweep or (), named)
+    if "all" in names and RUNGS["oracle"] not in chosen:
+        console.print("the rung oracle is left out: only picto's scenes can be drawn with exact labels")
     cells = list_cells(config, own, chosen, folds, seeds, shots)
-    compute_cells(cells, to, labels, Console(stderr=True))
+    compute_cells(cells, to, labels, console)
     dataset = cells[0].key["dataset"]
     rows = write_summary(to, dataset)
     charts = draw_ablation(to, rows, dataset)

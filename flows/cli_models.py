@@ -15,6 +15,7 @@ from flows.console import (
     AsJson,
     Elsewhere,
     Into,
+    Numbers,
     Output,
     Overrides,
     SomeCount,
@@ -175,10 +176,8 @@ def evaluate(
 
 def compare(
     config: Source = None, /, *, vary: Annotated[list[str], Parameter(negative=())], set_: Overrides = None,
-    folds: Annotated[list[int], Parameter(consume_multiple=True, negative=())],
-    seeds: Annotated[list[int], Parameter(consume_multiple=True, negative=())],
-    shots: Annotated[list[int], Parameter(consume_multiple=True, negative=())], protocol: str = "fss",
-    to: Path = Path("outputs/results"), output: Into = None,
+    folds: Numbers, seeds: Numbers, shots: Numbers, protocol: str = "fss",
+    to: Path = Path("outputs/results"), output: Into = None, json_: AsJson = False,
 ) -> None:  # fmt: skip
     """Train and score models side by side over folds, seeds and shots; print the tables, draw a chart.
 
@@ -207,8 +206,11 @@ def compare(
     chosen = [Variant.parse(text) for text in vary]
     own = placed(output, set_)
     grid = Grid(one_of(protocol, PROTOCOLS, "protocol"), folds, seeds, shots)
-    compare_models(config, own, chosen, grid, to, Console(stderr=True))
+    files = compare_models(config, own, chosen, grid, to, Console(stderr=True))
     charts = draw_charts(to)
+    if json_:
+        print_json([{"file": str(file), **json.loads(file.read_text())} for file in files])
+        return
     print(tables(to))
     for chart in charts:
         out.print(f"chart    {chart}", soft_wrap=True)

@@ -12,8 +12,10 @@ from typing import Any
 from rich.console import Console
 
 from flows import wiring
-from flows.data import find_data, labelled, prepare_data, split_of
-from flows.fss import network_of, trained_and_scored
+from flows.beforehand import check_chains
+from flows.data import labelled, prepare_data, split_of
+from flows.fss import check_fss, classes_of_scores, network_of, trained_and_scored, with_shots
+from flows.progress import Board, set_reporter
 from flows.results import NAMES, OWN, slug
 from flows.run import compute
 from flows.runs import scores_of
@@ -95,8 +97,9 @@ def compare_models(
         The files.
 
     Raises:
-        InputError: something that the user can mend; told before the first training where it can be.
+        InputError: something that the user can mend; what can be known before the first training is told before it.
     """
+    _check_names(variants)
     fss = grid.protocol == "fss"
     shots = (None,) if fss else tuple(grid.shots)
     common = [*overrides, "experiment.generate.enabled=false" if fss else f"experiment.protocol={grid.protocol}"]
@@ -111,6 +114,10 @@ def compare_models(
                     configs[variant, fold, seed, k] = config = load_config(variant.source or source, changes)
                 if fss and config.experiment.model.name == "matching":
                     break
+    if fss:
+        _check_episodes(list(configs.values()), grid.shots, console)
+    else:
+        check_chains(list(configs.values()), console)
     files: list[Path] = []
     costs: dict[Variant, dict[str, Any]] = {}
     to.mkdir(parents=True, exist_ok=True)
@@ -130,11 +137,54 @@ def compare_models(
     return files
 
 
+def _check_names(variants: Sequence[Variant]) -> None:
+    """Look that files can be named after the variants.
+
+    Raises:
+        InputError: a name has nothing that can stand in a file's name, or two have the same.
+    """
+    named: dict[str, str] = {}
+    for name in (variant.name for variant in variants):
+        if not slug(name):
+            raise InputError(f"--vary: got the name {name!r}, expected some of a to z or 0 to 9: files are named by it")
+        if slug(name) in named:
+            raise InputError(
+                f"--vary: the names {named[slug(name)]!r} and {name!r} would have the same files: give each row a name "
+                "of its own, as in --vary 'NAME: key=value'"
+            )
+        named[slug(name)] = name
+
+
+def _check_episodes(configs: Sequence[Config], shots: Sequence[int], console: Console) -> None:
+    """Look whether every model of episodes can be trained, and scored with each number of shots.
+
+    Raises:
+        InputError: something that the user can mend.
+    """
+    for config in configs:
+        check_fss(config)
+    with Board({"data": 3}, console) as board:
+        set_reporter(board.show)
+        for config in configs:
+            data = prepare_data(config)
+            for k in shots:
+                classes_of_scores(with_shots(config, k), data)
+            _built(config)
+        set_reporter(None)
+
+
+def _built(config: Config) -> Any:
+    from fss_models.fss import build_fss_model
+
+    network = network_of(config)
+    return build_fss_model(network, wiring.load_backbone(network.backbone, config.experiment.fss.stride))
+
+
 def _episodic(config: Config, shots: Sequence[int], console: Console) -> Iterator[dict[str, Any]]:
     experiment = config.experiment
     for k, scores in zip(shots, trained_and_scored(config, shots, console), strict=True):
         yield {
-            "dataset": experiment.dataset, "fold": experiment.fold, "shots": k, "seed": experiment.seed,
+            "dataset": split_of(config).dataset, "fold": experiment.fold, "shots": k, "seed": experiment.seed,
             "protocol": "fss", "trained_shots": experiment.shots, "chosen": experiment.fss.choose, "fss": scores,
         }  # fmt: skip
         console.print(f"   {k}-shot: mIoU {100 * scores['miou']:.1f}")
@@ -148,22 +198,16 @@ def _known_cost(file: Path, told: dict[str, Any]) -> dict[str, Any] | None:
 
 def _cost(config: Config) -> dict[str, Any]:
     from fss_models.cost import measure_cost
-    from fss_models.fss import build_fss_model
 
-    settings = config.experiment.fss
-    network = network_of(config)
-    model = build_fss_model(network, wiring.load_backbone(network.backbone, settings.stride))
+    model = _built(config)
     model.name_classes(split_of(config).names)
     data = labelled(config, prepare_data(config)["base"])
-    side = settings.side or max(data[0][1].shape)
+    side = config.experiment.fss.side or max(data[0][1].shape)
     return measure_cost(model.to(wiring.device_of(config)), side, config.experiment.shots)
 
 
 def _learner(config: Config, server: Server, console: Console) -> Iterator[dict[str, Any]]:
     records = compute(config, "scores", console, "compare", server=server).records
-    data = find_data(config)
-    if data is None or "validation" not in data:
-        raise InputError(f"{config.experiment.dataset} has no validation pictures, so there is nothing to compare")
     scores = scores_of(config, records)
     del scores["teacher"]  # it is the same for all learners
     yield scores

@@ -60,6 +60,14 @@ Into = Annotated[
 ]
 """Of commands that compute, see `placed`."""
 OutputOrUrl = Annotated[str, Parameter(help="The output folder, or its URL.")]
+
+
+def _are_some(kind: Any, numbers: list[int]) -> None:
+    if not numbers:
+        raise ValueError("Got nothing, expected one number or several, such as 0 1.")
+
+
+Numbers = Annotated[list[int], Parameter(consume_multiple=True, negative=(), validator=_are_some)]
 Growth = Annotated[
     int,
     Parameter(

@@ -313,11 +313,15 @@ def scored_places(config: Config) -> list[int]:
     return places
 
 
-@lru_cache(maxsize=2)
 def chosen_supports(config: Config) -> dict[str, tuple[int, ...]]:
     """Give class -> the places of its supports among the support pictures."""
-    experiment, pictures = config.experiment, prepare_data(config)["support"].pictures
-    return choose_supports(pictures, split_of(config), experiment.shots, experiment.seed, protocol_of(config))
+    experiment, folder = config.experiment, prepare_data(config)["support"]
+    return _chosen(folder, split_of(config), experiment.shots, experiment.seed, experiment.protocol)
+
+
+@lru_cache(maxsize=2)
+def _chosen(folder: DataFolder, split: ClassSplit, shots: int, seed: int, protocol: str) -> dict[str, tuple[int, ...]]:
+    return choose_supports(folder.pictures, split, shots, seed, PROTOCOLS[protocol])
 
 
 def supports_content(supports: tuple[Support, ...]) -> str:

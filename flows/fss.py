@@ -46,14 +46,9 @@ def run_fss(config: Config, name: str, console: Console) -> Path:
     Raises:
         InputError: something that the user can mend.
     """
-    check_device(config.execution.device)
-    check_base(config)
-    check_own(config)
+    check_fss(config)
     if note := note_on_lists(config):
         console.print(note)
-    check_writable(config)
-    wiring.backbone_path(config.experiment.model.backbone)
-    wiring.fss_options(config)
     with Board({"data": 3, "fss": 1, "scores": 1}, console) as board, LossTable(console):
         set_reporter(board.show)
         data = prepare_data(config)
@@ -66,6 +61,20 @@ def run_fss(config: Config, name: str, console: Console) -> Path:
         wanted = config.experiment.shots + 1
         console.print(f"not scored, for want of {wanted} validation pictures an episode: {', '.join(left)}")
     return write_run(config, name, records)
+
+
+def check_fss(config: Config) -> None:
+    """Look that device, base classes, own pictures, output folder and backbone are as they should be.
+
+    Raises:
+        InputError: one of them is not.
+    """
+    check_device(config.execution.device)
+    check_base(config)
+    check_own(config)
+    check_writable(config)
+    wiring.backbone_path(config.experiment.model.backbone)
+    wiring.fss_options(config)
 
 
 def trained_and_scored(config: Config, shots: Sequence[int], console: Console) -> list[dict[str, Any]]:
@@ -82,19 +91,21 @@ def trained_and_scored(config: Config, shots: Sequence[int], console: Console) -
     Raises:
         InputError: something that the user can mend.
     """
-    check_device(config.execution.device)
-    check_base(config)
     with Board({"data": 3, "fss": 1, "scores": len(shots)}, console) as board, LossTable(console):
         set_reporter(board.show)
         data = prepare_data(config)
         model = train_fss_stage(config, data)
         found = []
         for k in shots:
-            experiment = config.experiment.model_copy(update={"shots": k})
-            record = score_fss_stage(config.model_copy(update={"experiment": experiment}), data, model)
+            record = score_fss_stage(with_shots(config, k), data, model)
             found.append(json.loads((store_of(config).folder(record) / "scores.json").read_text()))
         set_reporter(None)
     return found
+
+
+def with_shots(config: Config, shots: int) -> Config:
+    """Give a config of scores with so many supports an episode."""
+    return config.model_copy(update={"experiment": config.experiment.model_copy(update={"shots": shots})})
 
 
 def scored_classes(config: Config, data: DataSets, *, every: bool = False) -> dict[str, int]:
@@ -105,6 +116,22 @@ def scored_classes(config: Config, data: DataSets, *, every: bool = False) -> di
     pictures = (labelled(config, data["validation"]).counts >= experiment.fss.min_pixels).sum(0)
     ids = (*split.base_ids, *split.novel_ids) if every else split.novel_ids
     return {split.names[k]: k for k in ids if pictures[k] > experiment.shots}
+
+
+def classes_of_scores(config: Config, data: DataSets, *, every: bool = False) -> dict[str, int]:
+    """Give `scored_classes` of which there must be some.
+
+    Raises:
+        InputError: there are no validation pictures, or too few of every class.
+    """
+    validation_of(data)
+    if classes := scored_classes(config, data, every=every):
+        return classes
+    shots = config.experiment.shots
+    raise InputError(
+        f"no {'' if every else 'novel '}class has the {shots + 1} validation pictures that {shots}-shot episodes "
+        "need: add pictures, or lower experiment.fss.min_pixels"
+    )
 
 
 def train_fss_stage(config: Config, data: DataSets) -> StageRecord:
@@ -184,12 +211,7 @@ def _scores(config: Config, data: DataSets, folder: Path, shots: int, *, every: 
     from fss_models.fss import FssNetwork
 
     pictures = labelled(config, validation_of(data))
-    settings, classes = config.experiment.fss, scored_classes(config, data, every=every)
-    if not classes:
-        raise InputError(
-            f"no {'' if every else 'novel '}class has the {shots + 1} validation pictures that {shots}-shot episodes "
-            "need: add pictures, or lower experiment.fss.min_pixels"
-        )
+    settings, classes = config.experiment.fss, classes_of_scores(config, data, every=every)
     backbone = wiring.load_backbone(wiring.backbone_path(config.experiment.model.backbone), settings.stride)
     return evaluate_fss(
         FssNetwork.load(folder, backbone).to(wiring.device_of(config)), pictures, split_of(config), shots=shots,

@@ -34,7 +34,7 @@ from pipeline.types import Floats
 
 if TYPE_CHECKING:
     from fss_models.data import Labelled
-    from fss_models.gfss import GfssModel
+    from fss_models.gfss import GfssConfig, GfssModel
     from fss_models.trainer import Place
 
 
@@ -59,19 +59,36 @@ def train_start_stage(config: Config, data: DataSets) -> StageRecord:
     return computed(config, step, work)
 
 
-def _trained_teacher(config: Config, data: DataSets, place: Place, *, adapt: bool = True) -> GfssModel:
+def check_networks(config: Config) -> None:
+    """Build the networks of the teacher and of the final model, whose options are looked at by this.
+
+    Raises:
+        InputError: a backbone holds something else, or a network does not take its options.
+    """
+    from fss_models.gfss import GfssModel
+
+    for one in dict.fromkeys((config, steps.start_of(config))):
+        network = _network_of(one)
+        GfssModel(network, wiring.load_backbone(network.backbone))
+
+
+def _network_of(config: Config) -> GfssConfig:
     from fss_models.gfss import GfssConfig
-    from fss_models.train import train_teacher
 
     experiment = config.experiment
-    backbone = wiring.backbone_path(experiment.teacher.backbone)
-    network = GfssConfig(
-        name=experiment.teacher.name, backbone=backbone, base=len(split_of(config).base), shots=experiment.shots,
-        seed=experiment.seed, **wiring.teacher_options(config),
+    return GfssConfig(
+        name=experiment.teacher.name, backbone=wiring.backbone_path(experiment.teacher.backbone),
+        base=len(split_of(config).base), shots=experiment.shots, seed=experiment.seed, **wiring.teacher_options(config),
     )  # fmt: skip
+
+
+def _trained_teacher(config: Config, data: DataSets, place: Place, *, adapt: bool = True) -> GfssModel:
+    from fss_models.train import train_teacher
+
+    experiment, network = config.experiment, _network_of(config)
     return train_teacher(
         base_pictures(config, data), read_supports(config), network, experiment.train, seed=experiment.seed,
-        place=place, backbone=wiring.load_backbone(backbone), adapt=adapt, side=side_of(config),
+        place=place, backbone=wiring.load_backbone(network.backbone), adapt=adapt, side=side_of(config),
         names=split_of(config).names, protocol=protocol_of(config),
     )  # fmt: skip
 

@@ -1,12 +1,13 @@
 """One cell: a rung on one fold and seed with K shots, from config to scores; a line each in ``ablation-cells.jsonl``.
 
-The line says what it was computed from, so that a further run, on this or another machine, computes only what is new.
+The line says what it was computed from (``identity``), so that a further run, on this or another machine, computes only
+what is new, and which settings its ablation started from (``base``): a folder holds those of one base a data set.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from rich.console import Console
 
 from flows import steps
 from flows.ablation.rungs import Rung
+from flows.audit.items import choose_items
+from flows.beforehand import check_chains
 from flows.data import store_of
 from flows.results import slug
 from flows.rounds import FirstRound
@@ -33,10 +36,17 @@ FILE = "ablation-cells.jsonl"
 
 @dataclass(frozen=True)
 class Cell:
-    """A rung with its place and its config."""
+    """A rung with its place and its config.
+
+    Attributes:
+        rung: what is changed.
+        config: with these changes.
+        base: hash of the settings that were changed; it is the same at every place.
+    """
 
     rung: Rung
     config: Config
+    base: str
 
     @property
     def key(self) -> dict[str, Any]:
@@ -62,16 +72,25 @@ def list_cells(
     Raises:
         InputError: a config is not valid.
     """
-    return [
-        Cell(rung, load_config(source, [
-            *overrides, f"experiment.shots={k}", *rung.changes, f"experiment.fold={fold}", f"experiment.seed={seed}"
-        ]))
-        for k in shots for fold in folds for seed in seeds for rung in rungs
-    ]  # fmt: skip
+    cells = []
+    for k in shots:
+        for fold in folds:
+            for seed in seeds:
+                kept = [f"experiment.fold={fold}", f"experiment.seed={seed}"]
+                given = [*overrides, f"experiment.shots={k}"]
+                base = _base_of(load_config(source, [*given, *kept]))
+                cells += [Cell(rung, load_config(source, [*given, *rung.changes, *kept]), base) for rung in rungs]
+    return cells
 
 
-def compute_cells(cells: Sequence[Cell], to: Path, labels: int, console: Console) -> list[dict[str, Any]]:
-    """Train and score all cells that the folder's file does not hold yet; give the rows of all of them.
+def _base_of(config: Config) -> str:
+    """Hash the settings of a config but for its place; what stands at its default leaves no trace."""
+    anywhere = config.experiment.model_copy(update={"shots": 1, "fold": 0, "seed": 0})
+    return hash_json(anywhere.model_dump(mode="json", exclude_defaults=True))
+
+
+def compute_cells(cells: Sequence[Cell], to: Path, labels: int, console: Console) -> None:
+    """Train and score all cells that the folder's file does not hold yet.
 
     Args:
         cells: what to compute.
@@ -80,22 +99,45 @@ def compute_cells(cells: Sequence[Cell], to: Path, labels: int, console: Console
         console: shows the progress.
 
     Raises:
-        InputError: something that the user can mend.
+        InputError: something that the user can mend; what can be known before the first training is told before it.
     """
-    known = {(_place(row), row["identity"]): row for row in read_cells(to)}
-    rows = []
-    folder = cells[0].config.execution.folder if cells else Path()
+    held = read_cells(to)
+    for cell in cells:
+        _check_base(to, held, cell.key["dataset"], cell.base)
+    known = {(_place(row), row["identity"]): row for row in held}
+    left = [cell for cell in cells if not _answers(known.get((_place(cell.key), cell.identity)), cell, labels)]
+    check_chains([cell.config for cell in left], console)
+    for cell in left:
+        if labels and cell.rung.stage:
+            choose_items(cell.config, labels)
+    folder = left[0].config.execution.folder if left else Path()
     with Server(folder) as server:
-        for number, cell in enumerate(cells):
-            row = known.get((_place(cell.key), cell.identity))
-            if row is None or (labels and cell.rung.stage and "labels" not in row):
-                told = ", ".join(f"{name} {value}" for name, value in cell.key.items() if name != "dataset")
-                console.print(f"{number + 1} of {len(cells)}: {told}")
-                row = {**cell.key, **_computed(cell, labels, server, console), "identity": cell.identity}
-                _write_cell(to, row)
-                console.print(f"   novel {100 * row['novel_miou']:.1f}, harmonic {100 * row['harmonic_miou']:.1f}")
-            rows.append(row)
-    return rows
+        for number, cell in enumerate(left):
+            told = ", ".join(f"{name} {value}" for name, value in cell.key.items() if name != "dataset")
+            console.print(f"{number + 1} of {len(left)}: {told}")
+            row = {**cell.key, **_computed(cell, labels, server, console)}
+            _write_cell(to, {**row, "identity": cell.identity, "base": cell.base})
+            console.print(f"   novel {100 * row['novel_miou']:.1f}, harmonic {100 * row['harmonic_miou']:.1f}")
+
+
+def _answers(row: Mapping[str, Any] | None, cell: Cell, labels: int) -> bool:
+    """Say whether a row of a cell has all that is asked for; older ones do not tell how many labels were judged."""
+    if row is None:
+        return False
+    return not (labels and cell.rung.stage) or ("labels" in row and row.get("labelled", labels) == labels)
+
+
+def _check_base(folder: Path, rows: Sequence[Mapping[str, Any]], dataset: str, base: str) -> None:
+    """Look that rows of a data set come from the same settings; older ones do not tell.
+
+    Raises:
+        InputError: they do not.
+    """
+    if any(row["dataset"] == dataset and row.get("base", base) != base for row in rows):
+        raise InputError(
+            f"{folder / FILE} holds cells of {dataset} that were computed with other settings (config or --set), which "
+            "the means would mix with these: give another folder by --to"
+        )
 
 
 def read_cells(folder: Path) -> list[dict[str, Any]]:
@@ -120,7 +162,9 @@ def _write_cell(folder: Path, row: dict[str, Any]) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f".{FILE}.lock"):
-        rows = [*(old for old in read_cells(folder) if _place(old) != _place(row)), row]
+        held = read_cells(folder)
+        _check_base(folder, held, row["dataset"], row["base"])
+        rows = [*(old for old in held if _place(old) != _place(row)), row]
         rows.sort(key=lambda one: (one["dataset"], one["shots"], one["rung"], one["fold"], one["seed"]))
         partial = folder / f"{FILE}.new"
         partial.write_text("".join(json.dumps(one) + "\n" for one in rows))
@@ -136,7 +180,10 @@ def _computed(cell: Cell, labels: int, server: Server, console: Console) -> dict
     records, part = found.records, cell.rung.part
     record = next((r for r in records if r.stage == "scores" and r.shard == part), None)
     if record is None:
-        raise InputError(f"{cell.config.experiment.dataset} has no validation pictures, so there is nothing to compare")
+        raise InputError(
+            f"the rung {cell.rung.name} has no final model, since no synthetic picture was usable: loosen "
+            "experiment.filter.min_similarity, or leave the rung out by --rungs"
+        )
     scores = json.loads((store_of(cell.config).folder(record) / "scores.json").read_text())
     row = {name: scores[name] for name in SCORES}
     row["pictures"] = sum(r.counts["pictures"] for r in records if r.stage == "dataset") if part == "after" else 0
@@ -145,6 +192,7 @@ def _computed(cell: Cell, labels: int, server: Server, console: Console) -> dict
     if labels and cell.rung.stage:
         first = FirstRound.of(found.first) if cell.config.experiment.second_round.label else None
         row["labels"] = _label_quality(cell.config, labels, cell.rung.stage, first.model if first else None)
+        row["labelled"] = labels
     return row
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from flows.ablation.rungs import RUNGS, SWEEPS
+from flows.ablation.rungs import RUNGS
+from flows.ablation.summary import Sweep, sweeps_of
 from flows.charts import BAR, POINT, WITH, WITHOUT, finished, write_figure
+from flows.results import slug
 
 _LINES = {"novel_miou": (WITH, "novel"), "harmonic_miou": (BAR, "harmonic"), "base_miou": (WITHOUT, "base")}
 
@@ -18,17 +20,16 @@ def draw_ablation(folder: Path, rows: Sequence[Mapping[str, Any]], dataset: str)
     """Draw the rows of a summary, see `summary.summarise`; equal rows give equal bytes.
 
     Returns:
-        ``DATASET-ladder-Kshot.svg`` and ``DATASET-sweep-NAME.svg`` in the folder.
+        ``DATASET-ladder-Kshot.svg`` and ``DATASET-sweep-NAME-Kshot.svg`` in the folder.
     """
     charts = []
     for shots in sorted({row["shots"] for row in rows}):
         if ladder := [row for row in rows if row["shots"] == shots and row["rung"] in RUNGS]:
             figure = _ladder(ladder, f"{dataset}, {shots}-shot")
             charts.append(write_figure(figure, folder / f"{dataset}-ladder-{shots}shot.svg"))
-    for name in SWEEPS:
-        if swept := [row for row in rows if str(row["rung"]).startswith(f"{name}=")]:
-            figure = _sweep(swept, f"{dataset}, {SWEEPS[name][0].removeprefix('experiment.')}")
-            charts.append(write_figure(figure, folder / f"{dataset}-sweep-{name}.svg"))
+    for sweep in sweeps_of(rows):
+        stem = f"{dataset}-sweep-{slug(sweep.name)}" + (f"-{sweep.shots}shot" if sweep.shots else "")
+        charts.append(write_figure(_sweep(sweep, f"{dataset}, {sweep.title}"), folder / f"{stem}.svg"))
     return charts
 
 
@@ -47,17 +48,23 @@ def _ladder(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
     return finished(figure, title)
 
 
-def _sweep(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
-    values = [float(str(row["rung"]).partition("=")[2]) for row in rows]
-    order = sorted(range(len(rows)), key=values.__getitem__)
+def _sweep(sweep: Sweep, title: str) -> Figure:
+    rows, x = sweep.rows, _across(sweep.values)
     figure = Figure(figsize=(6, 3.2), layout="constrained")
     axes = figure.add_subplot()
-    x = [values[i] for i in order]
     for key, (colour, name) in _LINES.items():
-        axes.plot(x, [100 * rows[i][key]["mean"] for i in order], "o-", color=colour, label=name)
+        axes.plot(x, [100 * row[key]["mean"] for row in rows], "o-", color=colour, label=name)
     if all("labels" in row for row in rows):
-        axes.plot(x, [100 * rows[i]["labels"]["iou"] for i in order], "x:", color=POINT, label="IoU of the labels")
-    axes.set_xticks(x)
+        axes.plot(x, [100 * row["labels"]["iou"] for row in rows], "x:", color=POINT, label="IoU of the labels")
+    axes.set_xticks(x, sweep.values)
     axes.set_ylabel("mIoU in %")
     axes.legend(fontsize=8)
     return finished(figure, title)
+
+
+def _across(values: Sequence[str]) -> list[float]:
+    """Give where values stand: numbers at their own place, words beside each other."""
+    try:
+        return [float(value) for value in values]
+    except ValueError:
+        return [float(place) for place in range(len(values))]

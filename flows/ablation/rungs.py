@@ -77,23 +77,29 @@ SWEEPS = {
 """Name -> key and values, around the paper's whole chain with picto's settings."""
 
 
-def chosen_rungs(names: Sequence[str], sweeps: Sequence[str]) -> list[Rung]:
+def chosen_rungs(names: Sequence[str], sweeps: Sequence[str], dataset: str = "picto") -> list[Rung]:
     """Give the rungs of those names, and a rung for every value of the sweeps.
 
     Args:
-        names: of rungs; "ladder" stands for the paper's, "beyond" for what goes beyond it, "all" for every one.
+        names: of rungs; "ladder" stands for the paper's, "beyond" for what goes beyond it, "all" for every one that
+            the data set has.
         sweeps: a name, "all", or KEY=V,V,... with a key of the config.
+        dataset: its name; only picto's scenes can be drawn with exact labels, which the oracle needs.
 
     Raises:
-        InputError: an unknown one.
+        InputError: an unknown one, or one that the data set has not.
     """
-    groups = {"all": tuple(RUNGS), "ladder": tuple(r.name for r in LADDER), "beyond": tuple(r.name for r in BEYOND)}
+    every = tuple(name for name in RUNGS if name != "oracle" or dataset == "picto")
+    groups = {"all": every, "ladder": tuple(r.name for r in LADDER), "beyond": tuple(r.name for r in BEYOND)}
     found: dict[str, Rung] = {}
     for name in names:
         several = groups.get(name, (name,))
         for one in several:
             if one not in RUNGS:
                 raise InputError(f"--rungs {one}: expected ladder, beyond, all or some of {', '.join(RUNGS)}")
+            if one not in every:
+                raise InputError(f"--rungs {one}: {dataset} has no scenes to draw with exact labels, as picto has: "
+                                 "leave it out, copy-paste is the control that every data set has")
             found[one] = RUNGS[one]
     wanted = [name for sweep in sweeps for name in (SWEEPS if sweep == "all" else (sweep,))]
     for sweep in wanted:
@@ -109,8 +115,11 @@ def _sweep(text: str) -> list[Rung]:
             raise InputError(f"--sweep {text}: expected all, KEY=V,V or one of {', '.join(SWEEPS)}")
         key, values = SWEEPS[text]
         return [Rung(f"{text}={value}", (*_switched(4), f"{key}={value}"), "", "refine") for value in values]
-    key = own if own.startswith("experiment.") else f"experiment.{own}"
-    rungs = [Rung(f"{key.removeprefix('experiment.')}={value}", (f"{key}={value}",)) for value in listed.split(",")]
+    short = own.removeprefix("experiment.")
+    key = f"experiment.{short}"
+    if short in ("fold", "seed"):
+        raise InputError(f"--sweep {text}: got the {short}, over which means are taken: give --{short}s 0 1 ...")
+    rungs = [Rung(f"{key if short in SWEEPS else short}={value}", (f"{key}={value}",)) for value in listed.split(",")]
     for rung in rungs:
         load_config("picto", rung.changes)
     return rungs

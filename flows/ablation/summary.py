@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -88,9 +88,7 @@ def table_of(rows: Sequence[Mapping[str, Any]], dataset: str) -> str:
         ladder = [row for row in rows if row["shots"] == shots and row["rung"] in RUNGS]
         if ladder:
             parts.append(_ladder_table(ladder, dataset, shots))
-    for name in SWEEPS:
-        if swept := [row for row in rows if str(row["rung"]).startswith(f"{name}=")]:
-            parts.append(_sweep_table(swept, dataset, name))
+    parts += [_sweep_table(sweep, dataset) for sweep in sweeps_of(rows)]
     return "\n".join(parts)
 
 
@@ -114,13 +112,48 @@ def _ladder_table(rows: Sequence[Mapping[str, Any]], dataset: str, shots: int) -
     return "\n".join(lines) + "\n"
 
 
-def _sweep_table(rows: Sequence[Mapping[str, Any]], dataset: str, name: str) -> str:
+class Sweep(NamedTuple):
+    """Rows of a summary that differ in one setting.
+
+    Attributes:
+        name: of the sweep.
+        shots: of all rows; None where these are what differs.
+        rows: by value.
+    """
+
+    name: str
+    shots: int | None
+    rows: Sequence[Mapping[str, Any]]
+
+    @property
+    def title(self) -> str:
+        """Say what differs, and with how many shots."""
+        key = SWEEPS[self.name][0] if self.name in SWEEPS else self.name
+        return key.removeprefix("experiment.") + (f", {self.shots}-shot" if self.shots else "")
+
+    @property
+    def values(self) -> list[str]:
+        """Give the value of every row, as it was written."""
+        return [str(row["rung"]).partition("=")[2] for row in self.rows]
+
+
+def sweeps_of(rows: Sequence[Mapping[str, Any]]) -> list[Sweep]:
+    """Give the sweeps among the rows of a summary, those of keys of one's own too, in the order of the rows."""
+    found: dict[tuple[str, int | None], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        name, equals, _ = str(row["rung"]).partition("=")
+        if equals:
+            shots = None if name in ("shots", "experiment.shots") else row["shots"]
+            found.setdefault((name, shots), []).append(row)
+    return [Sweep(*key, swept) for key, swept in found.items()]
+
+
+def _sweep_table(sweep: Sweep, dataset: str) -> str:
     lines = [
-        f"## {dataset}, sweep of {SWEEPS[name][0].removeprefix('experiment.')}\n",
+        f"## {dataset}, sweep of {sweep.title}\n",
         table_line("value", "base", "novel", "harmonic", "label IoU", "pictures"), table_line(*["---"] * 6),
     ]  # fmt: skip
-    for row in rows:
-        value = str(row["rung"]).partition("=")[2]
+    for value, row in zip(sweep.values, sweep.rows, strict=True):
         lines.append(table_line(
             value, *(f"{100 * row[f]['mean']:.1f}" for f in FIGURES), _percent(row.get("labels", {}).get("iou")),
             f"{row['pictures']:.0f}",
@@ -142,7 +175,15 @@ def _paired(table: pd.DataFrame, rung: str, below: str) -> dict[str, Any] | None
 
 def _sweep_names(table: pd.DataFrame) -> list[str]:
     known = [f"{name}={value}" for name, (_, values) in SWEEPS.items() for value in values]
-    return [*known, *sorted(set(table["rung"]) - set(known) - set(RUNGS))]
+    return [*known, *sorted(set(table["rung"]) - set(known) - set(RUNGS), key=_name_and_value)]
+
+
+def _name_and_value(rung: str) -> tuple[str, float, str]:
+    name, _, value = rung.partition("=")
+    try:
+        return name, float(value), value
+    except ValueError:
+        return name, np.inf, value
 
 
 def _cell(figure: Mapping[str, float]) -> str:

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
+from flows.ablation import cells
 from flows.ablation.cells import FILE, compute_cells, list_cells, read_cells
 from flows.ablation.charts import draw_ablation
 from flows.ablation.rungs import BEYOND, LADDER, PLAIN, RUNGS, SWEEPS, chosen_rungs
@@ -56,6 +57,7 @@ def test_what_goes_beyond_the_paper_changes_one_thing():
         ([], ["abc"], "--sweep abc: expected all, KEY="),
         ([], ["filter.min_simlarity=1"], "did you mean"),
         ([], ["relabel.blend=2"], "expected a number from 0 to 1"),
+        ([], ["fold=0,1"], "got the fold, over which means are taken: give --folds 0 1"),
     ],
 )
 def test_unknown_rungs_and_sweeps_are_told(names, sweeps, told):
@@ -109,8 +111,119 @@ def test_charts_are_the_same_bytes_for_the_same_rows(tmp_path):
     rows = summarise([row(r.name, 0, s, 0.3 + 0.01 * s) for r in RUNGS.values() for s in range(3)]
                      + [row(f"beta={b}", 0, 0, b / 2) for b in (0, 0.5, 1)])  # fmt: skip
     first = {path.name: path.read_bytes() for path in draw_ablation(tmp_path, rows, "picto")}
-    assert set(first) == {"picto-ladder-1shot.svg", "picto-sweep-beta.svg"}
+    assert set(first) == {"picto-ladder-1shot.svg", "picto-sweep-beta-1shot.svg"}
     assert first == {path.name: path.read_bytes() for path in draw_ablation(tmp_path, rows, "picto")}
+
+
+def test_sweeps_of_keys_of_ones_own_are_told_and_drawn(tmp_path):
+    """Numbers stand in their order, words beside each other, and another number of shots apart."""
+    rows = [row(f"{key}={value}", 0, 0, 0.3) for key, values in (
+        ("relabel.blend", ("0.5", "10", "2")), ("train.optimiser", ("sgd", "muon")), ("experiment.shots", ("1", "5")),
+    ) for value in values]  # fmt: skip
+    rows[-1]["shots"] = 5
+    rows += [{**row("relabel.blend=0.5", 0, 0, 0.4), "shots": 5}]
+    found = summarise(rows)
+    text = table_of(found, "picto")
+    places = [text.index(f"| {value} | 60.0 |") for value in ("0.5", "2", "10")]
+    assert places == sorted(places)
+    titles = {line.partition("sweep of ")[2] for line in text.splitlines() if line.startswith("##")}
+    assert titles == {"relabel.blend, 1-shot", "relabel.blend, 5-shot", "train.optimiser, 1-shot", "shots"}
+    charts = {path.name: path.read_text() for path in draw_ablation(tmp_path, found, "picto")}
+    assert set(charts) == {
+        f"picto-sweep-{name}.svg"
+        for name in ("relabel-blend-1shot", "relabel-blend-5shot", "train-optimiser-1shot", "experiment-shots")
+    }
+    assert ">sgd<" in charts["picto-sweep-train-optimiser-1shot.svg"]
+
+
+@pytest.fixture
+def scored(monkeypatch):
+    """Stand in for the training of cells and for the look at their data; gives the rungs that were computed."""
+    rungs = []
+
+    def computed(cell, labels, *_):
+        rungs.append(cell.rung.name)
+        judged = {"labels": {"precision": 1, "recall": 1, "iou": 1}, "labelled": labels} if labels else {}
+        return {"base_miou": 0.6, "novel_miou": 0.3, "harmonic_miou": 0.4, "pictures": 1, "seconds": 1.0, **judged}
+
+    monkeypatch.setattr(cells, "_computed", computed)
+    monkeypatch.setattr(cells, "check_chains", lambda *_: None)
+    monkeypatch.setattr(cells, "choose_items", lambda *_: None)
+    return rungs
+
+
+def ablated(to, *overrides, rungs=("none",), folds=(0,), labels=0):
+    """Compute the cells of some rungs."""
+    listed = list_cells(None, overrides, chosen_rungs(rungs, []), folds, [0], [1])
+    compute_cells(listed, to, labels, Console(quiet=True))
+
+
+def test_cells_of_other_settings_do_not_come_into_a_folder(tmp_path, scored):
+    """They are refused before work, whichever cells they are; the same settings and older rows go on."""
+    ablated(tmp_path, rungs=["none", "sabr"])
+    before = (tmp_path / FILE).read_text()
+    scored.clear()
+    for folds in ([0], [1]):
+        with pytest.raises(InputError, match=r"ablation-cells\.jsonl holds cells of picto .*: give another folder by"):
+            ablated(tmp_path, "experiment.filter.min_similarity=0.4", folds=folds)
+    assert not scored
+    assert (tmp_path / FILE).read_text() == before
+    ablated(tmp_path, "experiment.filter.min_similarity=0.2", folds=[0, 1])  # the default
+    assert scored == ["none"]
+    old = [{key: value for key, value in one.items() if key != "base"} for one in read_cells(tmp_path)]
+    (tmp_path / FILE).write_text("".join(json.dumps(one) + "\n" for one in old))
+    ablated(tmp_path, "experiment.filter.min_similarity=0.4", folds=[2])
+    assert len(read_cells(tmp_path)) == len(old) + 1
+
+
+def test_another_process_with_other_settings_is_noticed_at_the_end(tmp_path, scored, monkeypatch):
+    """Two that start in an empty folder at once do not mix their cells either."""
+    trained = cells._computed
+
+    def slow(*given):
+        monkeypatch.setattr(cells, "_computed", trained)
+        ablated(tmp_path)
+        return trained(*given)
+
+    monkeypatch.setattr(cells, "_computed", slow)
+    with pytest.raises(InputError, match="other settings"):
+        ablated(tmp_path, "experiment.filter.min_similarity=0.4")
+    assert len(read_cells(tmp_path)) == 1
+
+
+def test_labels_of_another_number_are_judged_again(tmp_path, scored):
+    """The row tells how many there were; where none are asked for, or an older row does not tell, it stays."""
+    for labels in (10, 10, 0, 20):
+        ablated(tmp_path, rungs=["none", "sabr"], labels=labels)
+    assert scored == ["none", "sabr", "sabr"]
+    (sabr,) = [one for one in read_cells(tmp_path) if one["rung"] == "sabr"]
+    assert sabr.pop("labelled") == 20
+    (tmp_path / FILE).write_text(json.dumps(sabr) + "\n")
+    ablated(tmp_path, rungs=["sabr"], labels=30)
+    assert scored == ["none", "sabr", "sabr"]
+
+
+def test_the_last_cell_is_looked_at_before_the_first_is_trained(call, tmp_path, monkeypatch):
+    """What would stop a run after days stops it at once."""
+    monkeypatch.setattr(cells, "_computed", lambda *_: pytest.fail("a cell was trained"))
+    monkeypatch.chdir(tmp_path)
+    code, _, complaint = call("ablate", "--rungs", "none", "--sweep", "generate.model=picto,./nowhere")
+    assert code == 2
+    assert "no generator at './nowhere'" in complaint
+    assert not (tmp_path / "outputs/results").exists()
+
+
+def test_the_oracle_is_left_out_where_there_is_none(call, tmp_path, monkeypatch):
+    """Of all rungs it is left out, in one line; by name it is refused at once."""
+    assert set(RUNGS) - {rung.name for rung in chosen_rungs(["all"], [], "mine.yaml")} == {"oracle"}
+    monkeypatch.chdir(tmp_path)
+    code, _, complaint = call("ablate", "--set", "experiment.dataset=pascal")
+    assert code == 2
+    assert complaint.startswith("the rung oracle is left out: only picto's scenes can be drawn with exact labels\n")
+    code, _, complaint = call("ablate", "--set", "experiment.dataset=pascal", "--rungs", "ladder", "oracle")
+    assert code == 2
+    assert complaint.startswith("syn4seg: --rungs oracle: pascal has no scenes to draw with exact labels")
+    assert complaint.count("\n") == 1
 
 
 @pytest.mark.parametrize("source", ["copy-paste", "oracle"])

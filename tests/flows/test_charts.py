@@ -35,6 +35,17 @@ def test_a_model_that_lacks_a_fold_says_so(tmp_path):
     assert f"({tmp_path.name}/{chart.name})" in tables(tmp_path)
 
 
+def test_charts_stay_in_their_folder(tmp_path):
+    """Also where scores name their data set by a path, as those of own classes once did."""
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    told = {"dataset": str(mine / "garden.yaml"), "protocol": "fss", "shots": 1, "fold": 0, "seed": 0, "model": "iir"}
+    found = {"episodes": 1, "per_seed": [0.5], "resolution": "original", "shots": 1, "miou": 0.5, "fb_iou": 0.5}
+    (tmp_path / "scores.json").write_text(json.dumps({**told, "fss": found}))
+    assert draw_charts(tmp_path) == [tmp_path / "garden-fss-1shot.svg"]
+    assert not list(mine.iterdir())
+
+
 def test_no_scores(tmp_path):
     """A folder without scores is told in a sentence."""
     with pytest.raises(InputError, match="no results in"):

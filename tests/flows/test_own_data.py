@@ -337,6 +337,40 @@ def test_without_validation_pictures_nothing_is_scored(garden, overrides, monkey
         choose_items(config, 10)
 
 
+@pytest.mark.parametrize("command", [
+    ["ablate", "--rungs", "none"],
+    ["compare", "--protocol", "gfss-diam", "--vary", "iir", "--folds", "0", "--seeds", "0", "--shots", "2"],
+    ["compare", "--vary", "matching", "--folds", "0", "--seeds", "0", "--shots", "1"],
+])  # fmt: skip
+def test_what_only_scores_needs_validation_pictures(garden, overrides, monkeypatch, call, command):
+    """Commands whose outcome is scores alone say so before they train."""
+    monkeypatch.chdir(garden)
+    edit(lambda raw: raw.pop("validation"))(garden)
+    sets = [part for o in overrides if "shots" not in o for part in ("--set", o)]
+    code, _, complaint = call(*command, *sets)
+    assert code == 2
+    assert complaint.splitlines()[-1].startswith("syn4seg: the data set names no validation pictures: add validation:")
+    assert not list((garden / "outputs").glob("store/*/*/record.json"))
+
+
+def test_a_comparison_writes_beside_its_scores(garden, overrides, monkeypatch, call):
+    """Charts and scores of own classes go to the folder that was named, and JSON tells of the scores."""
+    monkeypatch.chdir(garden)
+    own = sorted(path for path in (garden / "garden").rglob("*"))
+    few = ["experiment.fss.episodes=2", "experiment.fss.seeds=1", "experiment.fss.min_pixels=1"]
+    code, told, complaint = call(
+        "compare", "--vary", "matching", "--folds", 0, "--seeds", 0, "--shots", 1, "--to", "found", "--json",
+        *(part for o in (*overrides, *few) for part in ("--set", o)),
+    )  # fmt: skip
+    assert code == 0, complaint
+    (scores,) = json.loads(told)
+    assert scores["file"] == "found/garden-fss-matching-fold0-1shot-seed0.json"
+    assert scores["dataset"] == split_of(load_config(None, overrides)).dataset
+    (chart,) = (garden / "found").glob("*.svg")
+    assert chart.name == f"{scores['dataset']}-fss-1shot.svg"
+    assert sorted(path for path in (garden / "garden").rglob("*")) == own
+
+
 def test_pictures_are_seen_at_their_own_size(garden, overrides, monkeypatch):
     """Squares are as large as the longest base picture, in cells of 8, at most 640, or as set; shards know it."""
     monkeypatch.chdir(garden)
