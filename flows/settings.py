@@ -65,7 +65,8 @@ def check_changes(overrides: Sequence[str], *more: str) -> None:
     may = ("execution.", *more)
     for override in overrides:
         if not override.strip().startswith(may):
-            known = " or ".join(f"{key}KEY" if key.endswith(".") else key.rstrip("=") for key in may)
+            *others, last = (f"{key}KEY" if key.endswith(".") else key.rstrip("=") for key in may)
+            known = f"{', '.join(others)} or {last}" if others else last
             raise InputError(f"--set {override}: a finished run stays as it is; another {known} can be given")
 
 
