@@ -67,7 +67,8 @@ RUNGS = {rung.name: rung for rung in (*LADDER, *CONTROLS, *BEYOND)}
 
 SWEEPS = {
     "bank-lambda": ("experiment.prompts.max_similarity", ("0.85", "0.9", "0.93", "0.97", "1")),
-    "apf-lambda": ("experiment.filter.min_similarity", ("-0.1", "0", "0.1", "0.2", "0.3", "0.4", "0.6")),
+    "apf-lambda": ("experiment.filter.min_similarity", ("-0.5", "-0.1", "0", "0.1", "0.2", "0.4", "0.6")),
+    "apf-contrast": ("experiment.filter.min_contrast", ("0.3", "0.5", "0.6", "0.7", "0.8", "0.9", "null")),
     "apr-lambda": ("experiment.relabel.min_similarity", ("0", "0.2", "0.3", "0.4", "0.5", "0.6")),
     "beta": ("experiment.relabel.blend", ("0", "0.25", "0.5", "0.75", "1")),
     "band": ("experiment.refine.band", ("0.03", "0.06", "0.1", "0.15", "0.2")),

@@ -178,7 +178,8 @@ def _measured(
 ) -> tuple[Floats, Floats]:
     """Give the cosine of every region of the first label, and of every pixel that APF freed."""
     target = split_of(config).id_of(history.last["name"])
-    parts = [s for _, _, s in judged_regions(first == target, features, prototype, config.experiment.filter)]
+    regions = judged_regions(first == target, features, prototype, config.experiment.filter)
+    parts = [region.similarity for region in regions]
     blended = blended_prototype(prototype, features, freed[0] == target, config.experiment.relabel.blend)
     pixels = enlarge(cosine_map(features, blended), first.shape)[freed[1]]
     return np.array(parts, np.float32), pixels

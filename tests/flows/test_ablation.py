@@ -168,7 +168,7 @@ def test_cells_of_other_settings_do_not_come_into_a_folder(tmp_path, scored):
             ablated(tmp_path, "experiment.filter.min_similarity=0.4", folds=folds)
     assert not scored
     assert (tmp_path / FILE).read_text() == before
-    ablated(tmp_path, "experiment.filter.min_similarity=0.2", folds=[0, 1])  # the default
+    ablated(tmp_path, "experiment.filter.min_similarity=-0.1", folds=[0, 1])  # the default
     assert scored == ["none"]
     old = [{key: value for key, value in one.items() if key != "base"} for one in read_cells(tmp_path)]
     (tmp_path / FILE).write_text("".join(json.dumps(one) + "\n" for one in old))

@@ -24,7 +24,7 @@ from pipeline.images import write_labels, write_picture
 from pipeline.types import Sample
 
 LABEL = 7
-SMALL = ("filter.min_similarity=-0.2,0.1,0.2,0.5", "relabel.min_similarity=0.1,0.2", "relabel.blend=0,0.5,1")
+SMALL = ("filter.min_similarity=-0.2,-0.1,0.2,0.5", "relabel.min_similarity=0.1,0.2", "relabel.blend=0,0.5,1")
 
 
 def sample(labels, reason=None, free=None):

@@ -24,7 +24,7 @@ def test_grid_holds_the_current_setting():
     assert grid.apply(config, (0.55, 1.0, 0.3)).experiment.relabel == chosen.experiment.relabel
     assert grid.edges((0.55, 1.0, 0.4)) == ["filter.min_similarity", "relabel.min_similarity"]
     off = Grid.around(load_config(None, ["experiment.relabel.enabled=false"]), ["filter.min_similarity=0.1,0.5"])
-    assert off.axes == ((0.1, 0.2, 0.5), (0.5,), (0.2,))
+    assert off.axes == ((-0.1, 0.1, 0.5), (0.5,), (0.2,))
 
 
 @pytest.mark.parametrize(

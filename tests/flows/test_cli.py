@@ -108,6 +108,6 @@ def test_config_explains_every_setting(call):
     code, told, _ = call("config", *sets)
     assert code == 0
     assert yaml.safe_load(told) == yaml.safe_load(dump_config(load_config(None, sets[1::2])))
-    assert "    min_similarity: 0.2  # lambda: keep a region at or above this cosine" in told
+    assert "    min_similarity: -0.1  # lambda: keep a region at or above this cosine" in told
     assert "  protocol: gfss-diam  # gfss-diam | gfss-capl; which published" in told
     assert json.loads(call("config", "picto_fss", "--json")[1])["experiment"]["dataset"] == "picto"

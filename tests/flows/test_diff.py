@@ -56,7 +56,7 @@ def pair(tmp_path_factory):
 def test_settings_differ_by_dotted_keys(pair):
     """Only what changes results is a setting; the rest stands apart."""
     found = compare_runs(*pair[:2], 10)
-    assert found["settings"] == {"experiment.filter.min_similarity": (0.2, 0.5)}
+    assert found["settings"] == {"experiment.filter.min_similarity": (-0.1, 0.5)}
     assert found["execution"] == {"execution.workers": (0, 3)}
 
 

@@ -17,7 +17,7 @@ from flows.sheet import GAP, LINE
 from flows.steps import CHAIN
 
 COUNT = 60
-LIMITS = {"filter.min_similarity": 0.2, "refine.min_overlap": 0.4}
+LIMITS = {"filter.min_similarity": -0.1, "refine.min_overlap": 0.4}
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_story_of_a_dropped_sample(call, discs, tmp_path):
     pixels = found["stages"][2]["pixels"]
     assert pixels["class"] == (labels == SPLIT.id_of(last["name"])).sum() > 0
     assert pixels["free"] == free.sum() > 0
-    assert found["stages"][2]["scores"]["apf_best"]["limit"] == 0.2
+    assert found["stages"][2]["scores"]["apf_best"]["limit"] == -0.1
     assert {"stage": "APR", "text": f"dropped, {last['reason']}", "miss": True} in found["why"]
     assert found["story"].startswith("First label on 30 %, mean probability 0.")
     cells = cells_of(sheet)

@@ -11,7 +11,7 @@ from scipy import ndimage
 from pipeline.annotate import annotate, estimated_odds, look_twice, otsu
 from pipeline.classes import IGNORE, ClassSplit
 from pipeline.config import AnnotateSettings, FilterSettings, RefineSettings, RelabelSettings
-from pipeline.filtering import filter_regions
+from pipeline.filtering import filter_regions, judged_regions
 from pipeline.prototypes import centred, unit
 from pipeline.refine import band_width, refine, update_set
 from pipeline.relabel import blended_prototype, relabel
@@ -147,7 +147,8 @@ def two_regions() -> tuple[np.ndarray, np.ndarray]:
 def test_apf_frees_the_region_that_does_not_resemble_the_supports() -> None:
     """The unlike region becomes free (255 in the map), the like region and all other labels stay."""
     labels, features = two_regions()
-    result = filter_regions(sample_of(labels), features, EAST, SPLIT, FilterSettings(min_similarity=0.6, part=1))
+    settings = FilterSettings(min_similarity=0.6, min_contrast=None, part=1)
+    result = filter_regions(sample_of(labels), features, EAST, SPLIT, settings)
     expected = labels.copy()
     expected[4:6, 2:6] = IGNORE
     assert np.array_equal(result.labels, expected)
@@ -158,7 +159,8 @@ def test_apf_frees_the_region_that_does_not_resemble_the_supports() -> None:
 def test_apf_frees_small_regions_and_can_be_switched_off() -> None:
     """A region below the area limit is freed however alike; a disabled filter keeps everything."""
     labels, features = two_regions()
-    strict = filter_regions(sample_of(labels), features, EAST, SPLIT, FilterSettings(min_similarity=-1, min_area=0.15))
+    settings = FilterSettings(min_similarity=-1, min_contrast=None, min_area=0.15)
+    strict = filter_regions(sample_of(labels), features, EAST, SPLIT, settings)
     assert strict.free is not None
     assert strict.free.sum() == 4
     assert strict.free[0, 0]
@@ -171,7 +173,7 @@ def test_apf_judges_parts_of_a_region() -> None:
     labels = np.full((6, 6), BOAT, np.uint8)
     features = np.zeros((2, 3, 3), np.float32)
     features[0, :, :2], features[1, :, 2] = 1, 1
-    parts = filter_regions(sample_of(labels), features, EAST, SPLIT, FilterSettings(part=1 / 3))
+    parts = filter_regions(sample_of(labels), features, EAST, SPLIT, FilterSettings(min_similarity=0.2, part=1 / 3))
     assert np.array_equal(parts.free, np.arange(36).reshape(6, 6) % 6 >= 4)
     assert parts.scores["apf_kept"] == 6
     whole = filter_regions(sample_of(labels), features, EAST, SPLIT, FilterSettings(part=1))
@@ -179,12 +181,44 @@ def test_apf_judges_parts_of_a_region() -> None:
     assert not whole.free.any()
 
 
+def test_apf_frees_parts_that_stand_out_of_the_background_less_than_the_label() -> None:
+    """Where all of a label resembles the supports enough, the part that resembles the background as well is freed."""
+    labels = np.zeros((6, 6), np.uint8)
+    labels[:, :4] = BOAT
+    features = np.zeros((2, 3, 3), np.float32)
+    features[0], features[1, :, 1], features[1, :, 2] = 1, 1, 2
+    plain, strict = (
+        filter_regions(
+            sample_of(labels), features, EAST, SPLIT, FilterSettings(min_contrast=least, min_similarity=0.2, part=1 / 3)
+        )
+        for least in (None, 0.7)
+    )
+    assert plain.free is not None
+    assert not plain.free.any()
+    assert np.array_equal(strict.free, np.isin(np.arange(36).reshape(6, 6) % 6, (2, 3)))
+    # by hand: east and (1, 2) / sqrt(5) are 1 and 0.4472 alike to the supports, 0.4472 and 1 to the background
+    regions = list(judged_regions(labels == BOAT, features, EAST, FilterSettings(part=1 / 3)))
+    d_of = {1.0: 1 - 1 / 5**0.5, 0.5**0.5: 0.5**0.5 - 3 / 10**0.5}
+    inside, outside = sum(d_of.values()) / 2, 1 / 5**0.5 - 1
+    for region in regions:
+        d = d_of[min(d_of, key=lambda s: abs(s - region.similarity))]
+        assert region.contrast == pytest.approx((d - outside) / (inside - outside), abs=1e-5)
+
+
+def test_a_label_that_leaves_no_background_is_judged_by_the_supports_alone() -> None:
+    """A label of the whole picture has nothing to stand out of."""
+    labels = np.full((6, 6), BOAT, np.uint8)
+    result = filter_regions(sample_of(labels), two_regions()[1], EAST, SPLIT, FilterSettings(min_similarity=-1))
+    assert result.free is not None
+    assert not result.free.any()
+
+
 def test_centring_tells_features_apart_that_point_the_same_way() -> None:
     """With a large common component both regions pass; once it is subtracted, only the right one does."""
     labels, features = two_regions()
     common = np.array([5, 5], np.float32)
     biased = features + common[:, None, None]
-    settings = FilterSettings(part=1)
+    settings = FilterSettings(min_similarity=0.2, min_contrast=None, part=1)
     plain = filter_regions(sample_of(labels), biased, unit(EAST + common), SPLIT, settings)
     apart = filter_regions(sample_of(labels), centred(biased), EAST, SPLIT, settings)
     assert plain.scores["apf_kept"] == 2
