@@ -26,7 +26,7 @@ from flows.run import compute
 from flows.runs import SCORES
 from flows.server import Server
 from flows.settings import load_config
-from pipeline.config import Config
+from pipeline.config import Config, Settings
 from pipeline.errors import InputError
 from pipeline.hashing import hash_json
 from pipeline.store import StageRecord
@@ -84,9 +84,13 @@ def list_cells(
 
 
 def _base_of(config: Config) -> str:
-    """Hash the settings of a config but for its place; what stands at its default leaves no trace."""
-    anywhere = config.experiment.model_copy(update={"shots": 1, "fold": 0, "seed": 0})
-    return hash_json(anywhere.model_dump(mode="json", exclude_defaults=True))
+    """Hash the settings of a config but for its place, defaults too, so that a changed default is another base."""
+    return hash_json(_recipe_of(config.experiment.model_copy(update={"shots": 1, "fold": 0, "seed": 0})))
+
+
+def _recipe_of(settings: Settings) -> dict[str, Any]:
+    values = {name: (value, getattr(settings, name)) for name, value in settings.recipe().items()}
+    return {name: _recipe_of(own) if isinstance(own, Settings) else told for name, (told, own) in values.items()}
 
 
 def compute_cells(cells: Sequence[Cell], to: Path, labels: int, console: Console) -> None:
