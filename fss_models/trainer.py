@@ -6,6 +6,7 @@ weights, wherever it was killed.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -233,7 +234,16 @@ def _accelerator(precision: str, place: Place) -> Accelerator:
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     # some losses leave parts of a network out, such as the decoder in most steps of a GFSS model
     parallel = DistributedDataParallelKwargs(find_unused_parameters=True)
-    return Accelerator(cpu=place.device == "cpu", mixed_precision=precision, kwargs_handlers=[parallel])
+    accelerator = Accelerator(cpu=place.device == "cpu", mixed_precision=precision, kwargs_handlers=[parallel])
+    if accelerator.num_processes > 1:
+        atexit.register(_leave_group)
+    return accelerator
+
+
+def _leave_group() -> None:
+    """Leave the process group while Python is whole: threads of gloo that outlive it abort the process now and then."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _sync(accelerator: Accelerator, wrapped: nn.Module, last: bool) -> Any:
