@@ -178,7 +178,7 @@ class FilterSettings(Settings):
 
     min_similarity: float = Field(-0.1, ge=-1, le=1, description="lambda: keep a region at or above this cosine")
     min_contrast: float | None = Field(
-        0.7, ge=-1, le=1, description="keep a region only if it stands out of its picture's background, where 1 is the "
+        0.5, ge=0, le=1, description="keep a region only if it stands out of its picture's background, where 1 is the "
         "label's mean and 0 the background's; null: not asked, as published"
     )
     min_area: float = Field(0.001, ge=0, le=1, description="smaller components become free, fraction of the picture")
@@ -194,7 +194,11 @@ class RelabelSettings(Settings):
     """APR. Source: systems.md 4.5."""
 
     blend: float = Field(0.5, ge=0, le=1, description="beta: 1 = support prototype, 0 = the picture's own")
-    min_similarity: float = Field(0.2, ge=-1, le=1, description="claim a free pixel at or above this cosine")
+    min_similarity: float = Field(0.1, ge=-1, le=1, description="claim a free pixel at or above this cosine")
+    min_margin: float | None = Field(
+        0.25, ge=-2, le=2, description="claim it only if it is by this much of cosine more like a kept cell than like "
+        "any of its picture's background; null: not asked, as published"
+    )
     enabled: bool = True
 
 

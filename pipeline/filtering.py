@@ -6,28 +6,30 @@ pixels of r that lie in it. A region is a part of an 8-connected component of th
 components are cut along a grid of squares of side ``part``, because a picture of one thing has one component, of which
 the middle is right and the rim is wrong. Source: ours, decisions.md, regions; ``part`` = 1 is the published filter.
 
-A support shows what the class is like, not where this picture's thing ends: how like the supports a picture is as a
-whole says more of its style than of its parts. So a part must also stand out of the picture's own background. With
-nu^ the mean feature of all pixels outside of the label, d(p) = f^(p) . mu^_k - f^(p) . nu^, and d of the label and of
-the rest as means, the contrast of a region is (d(r) - d(rest)) / (d(label) - d(rest)), 1 as the label is on average
-and 0 as the background is; r is kept only from ``min_contrast`` on. Source: ours, decisions.md, contrast; after the
-background prototype of Self-Support Few-Shot Segmentation (Fan et al., ECCV 2022).
+A support shows what the class is like, not where this picture's thing ends; its own background does. A teacher's
+label runs over the rim of the thing, onto cells that look like others beyond the label. With d(p) = 1 - the largest
+cosine of f(p) to a cell outside of the label, the contrast of a region is the mean of d over it, divided by that over
+the label: 1 as the label is on average, 0 as the background is. r is kept only from ``min_contrast`` on. Source: ours,
+decisions.md, contrast; the picture's own background as a prototype is after Self-Support Few-Shot Segmentation (Fan et
+al., ECCV 2022).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
+
+import numpy as np
 
 from pipeline.classes import IGNORE, ClassSplit
 from pipeline.config import FilterSettings
-from pipeline.prototypes import cosine, cosine_map, masked_mean, unit
+from pipeline.prototypes import cosine, masked_mean, nearest_background
 from pipeline.regions import components, squares
 from pipeline.types import Floats, Mask, Sample
 
-VERSION = 2
+VERSION = 3
 _LEAST = 0.05
-"""Of d(label) - d(rest): a label that stands out less is not stretched further."""
+"""Of the mean of d over the label: one that stands out less is not stretched further."""
 
 
 class Region(NamedTuple):
@@ -80,27 +82,24 @@ def judged_regions(
 ) -> Iterator[Region]:
     """Give every region of a mask, bool (H, W); all contrasts are 1 where they are not asked for."""
     side = max(1, round(settings.part * max(mask.shape)))
-    contrast = _contrast(mask, features, prototype) if settings.min_contrast is not None else _plain
+    contrast = _contrast(mask, features) if settings.min_contrast is not None else None
     for component in components(mask):
         large = bool(component.mean() >= settings.min_area)
         for part in squares(component, side):
-            mean = masked_mean(features, part)
-            yield Region(part, large, cosine(mean, prototype), contrast(mean))
+            similarity = cosine(masked_mean(features, part), prototype)
+            yield Region(part, large, similarity, 1.0 if contrast is None else _mean(contrast, part))
 
 
-def _contrast(mask: Mask, features: Floats, prototype: Floats) -> Callable[[Floats | None], float]:
-    """Give the contrast of a mean feature in this picture; 1 everywhere where the mask leaves no background."""
-    rest = masked_mean(features, ~mask)
-    if rest is None:
-        return _plain
-    background = unit(rest)
-    differences = (cosine_map(features, prototype) - cosine_map(features, background))[None]
-    inside, outside = masked_mean(differences, mask), masked_mean(differences, ~mask)
-    if inside is None or outside is None:
-        return _plain
-    low, span = float(outside[0]), max(float(inside[0] - outside[0]), _LEAST)
-    return lambda mean: (cosine(mean, prototype) - cosine(mean, background) - low) / span
+def _contrast(mask: Mask, features: Floats) -> Floats | None:
+    """Give the contrast (1, h, w) of every cell; None where the mask leaves no background to stand out of."""
+    alike = nearest_background(features, mask)
+    if alike is None or not mask.any():
+        return None
+    away = np.clip(1 - alike, 0, None)[None]
+    return np.asarray(away / max(_mean(away, mask), _LEAST), dtype=np.float32)
 
 
-def _plain(_: Floats | None) -> float:
-    return 1.0
+def _mean(values: Floats, mask: Mask) -> float:
+    """Give the mean of a map (1, h, w) under a mask that is not empty."""
+    found = masked_mean(values, mask)
+    return 0.0 if found is None else float(found[0])

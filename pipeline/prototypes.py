@@ -16,6 +16,10 @@ from pipeline.regions import cell_shares
 from pipeline.types import Floats, Mask
 
 _TINY = 1e-8
+_ROWS = 1024
+"""Cells compared at once with all chosen ones: 1,024 x 16,384 cosines are 64 MB."""
+_OUTSIDE = 0.1
+"""A cell with less than this share of a mask counts as outside of it: its feature has next to nothing of the thing."""
 
 
 def unit(vectors: Floats, axis: int = 0) -> Floats:
@@ -65,6 +69,30 @@ def cosine(vector: Floats | None, prototype: Floats) -> float:
 def cosine_map(features: Floats, prototype: Floats) -> Floats:
     """Give the cosine (h, w) of every cell of features (C, h, w) to a unit prototype (C,)."""
     return np.tensordot(prototype, unit(features), axes=1).astype(np.float32)
+
+
+def covered(mask: Mask, features: Floats) -> Floats:
+    """Give how much of every cell of features (C, h, w) a mask, bool (H, W), covers: (h, w) in 0..1."""
+    height, width = features.shape[1:]
+    return np.asarray(cell_shares(mask, (height, width)) * np.float32(height * width / mask.size), dtype=np.float32)
+
+
+def nearest(features: Floats, chosen: Mask) -> Floats | None:
+    """Give the cosine (h, w) of every cell of features (C, h, w) to the chosen cell, bool (h, w), that it is most like.
+
+    Every chosen cell is a prototype of its own. None where no cell is chosen.
+    """
+    if not chosen.any():
+        return None
+    cells = unit(features).reshape(features.shape[0], -1).T
+    others = cells[chosen.ravel()].T
+    found = [(cells[start : start + _ROWS] @ others).max(1) for start in range(0, len(cells), _ROWS)]
+    return np.concatenate(found).reshape(chosen.shape).astype(np.float32)
+
+
+def nearest_background(features: Floats, label: Mask) -> Floats | None:
+    """Give the cosine (h, w) of every cell to the most like cell outside of a label, bool (H, W); None without one."""
+    return nearest(features, covered(label, features) < _OUTSIDE)
 
 
 def _weighted_sum(features: Floats, mask: Mask) -> Floats:

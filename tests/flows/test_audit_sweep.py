@@ -18,13 +18,13 @@ def test_grid_holds_the_current_setting():
     assert grid.axes[1] == (0, 0.25, 0.4, 0.5, 0.75, 1)
     assert grid.current in grid.settings
     assert len(grid.settings) == 5 * 6 * 5
-    assert grid.overrides((0.85, 1.0, 0.2)) == ["experiment.relabel.blend=1"]
+    assert grid.overrides((0.85, 1.0, 0.1)) == ["experiment.relabel.blend=1"]
     chosen = load_config(None, grid.overrides((0.55, 1.0, 0.3)))
     assert grid.apply(config, (0.55, 1.0, 0.3)).experiment.filter == chosen.experiment.filter
     assert grid.apply(config, (0.55, 1.0, 0.3)).experiment.relabel == chosen.experiment.relabel
-    assert grid.edges((0.55, 1.0, 0.4)) == ["filter.min_similarity", "relabel.min_similarity"]
+    assert grid.edges((0.55, 1.0, 0.3)) == ["filter.min_similarity", "relabel.min_similarity"]
     off = Grid.around(load_config(None, ["experiment.relabel.enabled=false"]), ["filter.min_similarity=0.1,0.5"])
-    assert off.axes == ((-0.1, 0.1, 0.5), (0.5,), (0.2,))
+    assert off.axes == ((-0.1, 0.1, 0.5), (0.5,), (0.1,))
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ BOAT, BOTTLE, CUP = (SPLIT.id_of(name) for name in ("boat", "bottle", "cup"))
 
 PINNED = {
     ("annotate", 2): "4012b76cb77a8b2a",
-    ("filtering", 2): "efd996a3c87c2742",
-    ("relabel", 2): "c43af446c9fbcdec",
+    ("filtering", 3): "d8bb0a8be05fb783",
+    ("relabel", 3): "444273351440d5e2",
     ("refine", 2): "d5665bb503112174",
     ("generate", 1): "2539813142766492413",
     ("prompts", 1): "5c37d62eeee83b97",

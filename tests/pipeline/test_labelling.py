@@ -196,13 +196,25 @@ def test_apf_frees_parts_that_stand_out_of_the_background_less_than_the_label() 
     assert plain.free is not None
     assert not plain.free.any()
     assert np.array_equal(strict.free, np.isin(np.arange(36).reshape(6, 6) % 6, (2, 3)))
-    # by hand: east and (1, 2) / sqrt(5) are 1 and 0.4472 alike to the supports, 0.4472 and 1 to the background
+    # by hand: east and (1, 1) / sqrt(2) are 1 / sqrt(5) and 3 / sqrt(10) alike to the background's (1, 2) / sqrt(5)
     regions = list(judged_regions(labels == BOAT, features, EAST, FilterSettings(part=1 / 3)))
-    d_of = {1.0: 1 - 1 / 5**0.5, 0.5**0.5: 0.5**0.5 - 3 / 10**0.5}
-    inside, outside = sum(d_of.values()) / 2, 1 / 5**0.5 - 1
+    d_of = {1.0: 1 - 1 / 5**0.5, 0.5**0.5: 1 - 3 / 10**0.5}
+    assert len(regions) == 6
     for region in regions:
         d = d_of[min(d_of, key=lambda s: abs(s - region.similarity))]
-        assert region.contrast == pytest.approx((d - outside) / (inside - outside), abs=1e-5)
+        assert region.contrast == pytest.approx(d / (sum(d_of.values()) / 2), abs=1e-5)
+
+
+def test_every_background_cell_counts_for_itself() -> None:
+    """A part like one cell of the background is freed, though the background's mean is unlike it."""
+    labels = np.zeros((4, 8), np.uint8)
+    labels[:, :4] = BOAT
+    features = np.zeros((2, 2, 4), np.float32)
+    features[0, :, 0], features[1, :, 1] = 1, 1  # the label: east, then north
+    features[:, :, 2], features[0, :, 3] = [[0], [1]], -5  # the background: north, and much of the west
+    settings = FilterSettings(min_similarity=-1, min_contrast=0.5, part=1 / 4)
+    result = filter_regions(sample_of(labels), frozen(features), EAST, SPLIT, settings)
+    assert np.array_equal(result.free, np.isin(np.arange(32).reshape(4, 8) % 8, (2, 3)))
 
 
 def test_a_label_that_leaves_no_background_is_judged_by_the_supports_alone() -> None:
@@ -275,6 +287,28 @@ def test_apr_claims_free_pixels_that_look_like_the_class() -> None:
     assert (result.labels[0] == BOAT).all()
     assert (result.labels[5] == IGNORE).all()
     assert np.array_equal(result.free, np.arange(36).reshape(6, 6) >= 30)
+
+
+def test_apr_claims_what_is_more_like_a_kept_cell_than_like_the_background() -> None:
+    """A free cell like one of the kept ones is claimed though the mean is unlike it; one like the background is not."""
+    labels = np.zeros((2, 12), np.uint8)
+    labels[:, 0:4] = BOAT
+    free = np.zeros((2, 12), bool)
+    free[:, 4:8] = True
+    east, north, west = [[1.0], [0.0]], [[0.0], [1.0]], [[-1.0], [0.0]]
+    features = np.stack([east, west, west, north, north, north], axis=-1).reshape(2, 1, 6).astype(np.float32)
+    # cells: kept east and west, free west and north, background north and north
+    plain, margin = (
+        relabel(sample_of(labels, free), features, EAST, SPLIT, RelabelSettings(min_similarity=-1, min_margin=least))
+        for least in (None, 0.3)
+    )
+    assert plain.free is not None
+    assert not plain.free.any()
+    assert margin.free is not None
+    # the margin is 1 in the free west cell and -1 in the north one, linear between their centres: 1, 0.5, -0.5, -1
+    assert np.array_equal(np.flatnonzero(margin.free[0]), [6, 7])
+    strict = RelabelSettings(min_similarity=0.5, blend=1)
+    assert np.array_equal(relabel(sample_of(labels, free), features, EAST, SPLIT, strict).free, free)
 
 
 def test_apr_without_a_claim_drops_the_picture() -> None:

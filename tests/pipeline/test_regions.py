@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from pipeline.prototypes import centred, cosine, cosine_map, masked_mean, support_prototype, unit
+from pipeline.prototypes import (
+    centred,
+    cosine,
+    cosine_map,
+    covered,
+    masked_mean,
+    nearest,
+    nearest_background,
+    support_prototype,
+    unit,
+)  # fmt: skip
 from pipeline.regions import boundary_band, cell_shares, components, enlarge, squares, tight_box
 
 MASKS = hnp.arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
@@ -131,3 +141,29 @@ def test_empty_regions_and_zero_features_are_harmless() -> None:
     assert cosine(None, np.array([1, 0, 0], np.float32)) == -1
     assert not unit(features).any()
     assert not cosine_map(features, np.array([1, 0, 0], np.float32)).any()
+
+
+def test_nearest_is_the_largest_cosine_to_a_chosen_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every cell's best match among the chosen ones, however many rows are compared at once; None without any."""
+    features = np.random.default_rng(3).normal(size=(5, 4, 6)).astype(np.float32)
+    chosen = np.zeros((4, 6), bool)
+    chosen[1, 2:5] = True
+    cells = unit(features).reshape(5, -1)
+    expected = (cells.T @ cells[:, chosen.ravel()]).max(1).reshape(4, 6)
+    for rows in (1024, 7):
+        monkeypatch.setattr("pipeline.prototypes._ROWS", rows)
+        found = nearest(features, chosen)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert nearest(features, chosen & False) is None
+
+
+def test_the_background_is_what_a_label_hardly_covers() -> None:
+    """A cell with less than a tenth of the label is outside; a label of the whole picture has no outside."""
+    features = np.random.default_rng(4).normal(size=(3, 2, 2)).astype(np.float32)
+    label = np.zeros((8, 8), bool)
+    label[:4], label[4, 4] = True, True
+    np.testing.assert_allclose(covered(label, features), [[1, 1], [0, 1 / 16]])
+    found = nearest_background(features, label)
+    assert found is not None
+    np.testing.assert_allclose(found[1], 1, atol=1e-6)
+    assert nearest_background(features, np.ones((8, 8), bool)) is None
