@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +24,14 @@ from flows.data import (
     validation_of,
 )
 from flows.progress import tell, tell_losses
-from flows.stages import compute_shard
+from flows.stages import compute_shard, write_lines
+from pipeline.annotate import look_twice
 from pipeline.confidence import loss_weights
 from pipeline.config import Config
 from pipeline.datasets import DataFolder
 from pipeline.hashing import hash_arrays, hash_files, hash_json
+from pipeline.hidden import FILE, label_hidden, map_name
+from pipeline.images import write_labels
 from pipeline.store import Draft, StageRecord
 from pipeline.types import Floats
 
@@ -93,9 +96,38 @@ def _trained_teacher(config: Config, data: DataSets, place: Place, *, adapt: boo
     )  # fmt: skip
 
 
-def train_final_stage(
-    config: Config, data: DataSets, start: StageRecord, dataset: StageRecord | DataFolder | None
+def label_hidden_stage(
+    config: Config, data: DataSets, step: steps.Step, places: range, model: StageRecord
 ) -> StageRecord:
+    """Let a final model label what some base pictures hide; those whose labels change have a map each."""
+    settings, split = config.experiment.second_round, split_of(config)
+
+    def work(draft: Draft) -> None:
+        base, labeller = base_pictures(config, data), wiring.teacher_of(config, model)
+        (draft.folder / map_name(0)).parent.mkdir()
+        batch, rows = config.experiment.annotate.batch, []
+        for start in range(places.start, places.stop, batch):
+            some = range(start, min(start + batch, places.stop))
+            items = [base[place] for place in some]
+            scores = look_twice(labeller, [picture for picture, _ in items], flip=config.experiment.annotate.flip)[1]
+            for place, (_, labels), each in zip(some, items, scores, strict=True):
+                told = label_hidden(labels, each, split, settings)
+                if (told != labels).any():
+                    write_labels(draft.folder / map_name(place), told, "palette")
+                    counts = np.bincount(told.ravel(), minlength=256)[: len(split.names)]
+                    name = str(data["base"].pictures.ids[place])
+                    rows.append({"place": place, "id": name, "pixels": counts.tolist()})
+            tell(step.stage, step.shard, (some.stop - places.start) / len(places))
+        write_lines(draft, FILE, rows)
+        draft.counts = {"pictures": len(rows)}
+
+    return computed(config, step, work, together=False)
+
+
+def train_final_stage(
+    config: Config, data: DataSets, start: StageRecord, dataset: StageRecord | DataFolder | None,
+    hidden: Sequence[StageRecord] = (),
+) -> StageRecord:  # fmt: skip
     """Train a final model; without and with synthetic pictures differ in these alone.
 
     Args:
@@ -103,6 +135,7 @@ def train_final_stage(
         data: base and support pictures.
         start: what it starts from, the teacher or a model of its own kind.
         dataset: the synthetic pictures as this run made them, or in a folder in VOC layout, or None.
+        hidden: what was found in the background of the base pictures.
     """
     folder = dataset
     if isinstance(dataset, StageRecord):
@@ -111,13 +144,13 @@ def train_final_stage(
     if power and isinstance(folder, DataFolder):
         confidence = loss_weights(folder.root, [str(id_) for id_ in folder.pictures.ids], power)
     made = _content(dataset, confidence) if isinstance(dataset, DataFolder) else dataset
-    step = steps.train_step(config, data, start, made)
+    step = steps.train_step(config, data, start, made, hidden)
 
     def work(draft: Draft) -> None:
         from fss_models.train import train_final
 
         model = train_final(
-            _model(config, start), base_pictures(config, data), read_supports(config),
+            _model(config, start), _with_hidden(config, base_pictures(config, data), hidden), read_supports(config),
             labelled(config, folder) if isinstance(folder, DataFolder) else None, experiment.train,
             seed=experiment.seed, place=place_of(config, draft, step), side=side_of(config),
             options=experiment.model.options, confidence=confidence,
@@ -125,6 +158,20 @@ def train_final_stage(
         keep_model(model, draft)
 
     return computed(config, step, work)
+
+
+def _with_hidden(config: Config, base: Labelled, hidden: Sequence[StageRecord]) -> Labelled:
+    """Give the base pictures with what was found in their background."""
+    if not hidden:
+        return base
+    from fss_models.data import Relabelled
+
+    maps, counts = {}, {}
+    for record in hidden:
+        folder = store_of(config).folder(record)
+        for row in map(json.loads, (folder / FILE).read_text().splitlines()):
+            maps[row["place"]], counts[row["place"]] = folder / map_name(row["place"]), row["pixels"]
+    return Relabelled(base, maps, counts)
 
 
 def _content(folder: DataFolder, confidence: Floats | None) -> str:

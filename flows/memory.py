@@ -8,7 +8,7 @@ _LABELS = "experiment.annotate.batch"
 _TRAINING = "experiment.train.batch"
 _EPISODES = "experiment.fss.batch"
 _BATCHES = {
-    "annotate": _LABELS, "filter": _LABELS, "relabel": _LABELS, "agreement": _LABELS,
+    "annotate": _LABELS, "filter": _LABELS, "relabel": _LABELS, "agreement": _LABELS, "hidden": _LABELS,
     "teacher": _TRAINING, "start": _TRAINING, "train": _TRAINING, "fss": _EPISODES,
 }  # fmt: skip
 """Stage -> the batch that its memory grows with."""

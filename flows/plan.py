@@ -13,7 +13,7 @@ from functools import cached_property
 from flows import steps
 from flows.data import DataSets, find_data, novel_names, store_of
 from flows.generators import known_batch
-from flows.rounds import FirstRound, first_round, has_second_round, waiting_prompts
+from flows.rounds import FirstRound, first_round, has_second_round, labels_base, waiting_prompts
 from flows.shares import Share, shared
 from flows.steps import CHAIN, SHARD, Step
 from pipeline.config import Config
@@ -23,7 +23,7 @@ from pipeline.store import Finished, RunStore, StageRecord
 
 _GUESSED_SECONDS = {
     "prompts": 3.0, "images": 15.0, "teacher": 100.0, "annotate": 4.0, "filter": 2.0, "relabel": 1.0, "refine": 3.0,
-    "agreement": 4.0, "dataset": 1.0, "start": 100.0, "train": 100.0, "scores": 10.0,
+    "agreement": 4.0, "hidden": 10.0, "dataset": 1.0, "start": 100.0, "train": 100.0, "scores": 10.0,
 }  # fmt: skip
 """Of one shard of picto on one core, until the store knows better."""
 _GUESSED_BYTES = {"images": 250_000, "dataset": 1_000_000, "teacher": 4_000_000, "start": 4_000_000, "train": 4_000_000}
@@ -165,9 +165,10 @@ def _walk(
     models = {"teacher": teacher, "before": walk.found["before"]}
     if walk.sharp:
         dataset = look("dataset", lambda: steps.dataset_step(config, [_sure(s) for s in walk.sharp]), *walk.sharp)
-        walk.after = models["after"] = _real(
-            look, "train", data, lambda d: steps.train_step(config, d, _sure(start), dataset), start, dataset
-        )
+        hidden = _hidden(config, look, data, first.after) if first and labels_base(config) else []
+        walk.after = models["after"] = _real(look, "train", data, lambda d: steps.train_step(
+            config, d, _sure(start), dataset, [_sure(shard) for shard in hidden]
+        ), start, dataset, *hidden)  # fmt: skip
     for name, model in models.items():
         if data and "validation" not in data:
             break
@@ -198,6 +199,15 @@ def _more_banks(config: Config, look: _Look, first: _Walk) -> list[Finished | No
         ), bank, *agreed)
         for name, bank in zip(novel_names(config), first.banks, strict=True)
     ]  # fmt: skip
+
+
+def _hidden(
+    config: Config, look: _Look, data: DataSets | None, model: Finished | None
+) -> list[Finished | None]:
+    """Look up what the first round's model finds in base pictures."""
+    if data is None or model is None:
+        return [look("hidden", None)]
+    return [look("hidden", lambda s=step: s) for step, _ in steps.hidden_steps(config, data, model)]  # type: ignore[misc]
 
 
 class _Series:
@@ -280,7 +290,7 @@ class _Look:
         wanted = list(CHAIN[: CHAIN.index(until) + 1])
         if apart and "train" in wanted:
             wanted.insert(wanted.index("train"), "start")
-        self._reached = {*wanted, "agreement"}
+        self._reached = {*wanted, "agreement", "hidden"}
         self._stages = {stage: self._stages.get(stage, StagePlan(stage)) for stage in wanted} | self._stages
 
     def __call__(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from flows.data import protocol_of
 from flows.steps import CHAIN
 from pipeline.config import Config, SecondRoundSettings
 from pipeline.store import StageRecord
@@ -38,10 +39,17 @@ class FirstRound:
 
 def has_second_round(config: Config, until: str = CHAIN[-1]) -> bool:
     """Say whether the chain goes through a second round; up to the stages of single pictures it has only the first."""
-    wanted = config.experiment.second_round.label or waiting_prompts(config) > 0
     synthesis = config.experiment.generate
-    reached = CHAIN.index(until) >= CHAIN.index("dataset")
-    return wanted and reached and synthesis.enabled and synthesis.source == "model"
+    if not synthesis.enabled or synthesis.source != "model":
+        return False
+    if config.experiment.second_round.label or waiting_prompts(config):
+        return CHAIN.index(until) >= CHAIN.index("dataset")
+    return labels_base(config) and CHAIN.index(until) >= CHAIN.index("train")
+
+
+def labels_base(config: Config) -> bool:
+    """Say whether the second round labels what base pictures hide; some protocols leave out those that hide any."""
+    return config.experiment.second_round.base and not protocol_of(config).drop_novel
 
 
 def waiting_prompts(config: Config) -> int:

@@ -44,16 +44,20 @@ from prompts.transcript import Exchange, find_transcript
 CHAIN = ("prompts", "images", "teacher", "annotate", "filter", "relabel", "refine", "dataset", "train", "scores")
 """All stages in the order of their work."""
 
-BESIDE = ("fss", "start", "agreement")
-"""Stages beside the chain: FSS models, a final model's own start, and the begin of a second round."""
+BESIDE = ("fss", "start", "agreement", "hidden")
+"""Stages beside the chain: FSS models, a final model's own start, and two of a second round."""
 
 SHARD = 20
 """Pictures a shard; they are drawn as one batch plan, so this number changes results where batches do."""
+
+BASE_SHARD = 500
+"""Base pictures a shard of the stage that labels what they hide."""
 
 _MODULES = {
     "prompts": "prompts.build", "images": "pipeline.generate", "annotate": "pipeline.annotate",
     "filter": "pipeline.filtering", "relabel": "pipeline.relabel", "refine": "pipeline.refine",
     "dataset": "pipeline.assemble", "agreement": "pipeline.agreement",
+    "hidden": "pipeline.hidden",
 }  # fmt: skip
 TEACHER_VERSION = 5
 FINAL_VERSION = 4
@@ -102,6 +106,21 @@ def agreement_step(config: Config, sharp: Finished, model: Finished) -> Step:
     return _label_step(
         config, "agreement", config.experiment.annotate, sharp, model=model.content, **_known_size(config)
     )
+
+
+def hidden_steps(config: Config, data: DataSets, model: Finished) -> list[tuple[Step, range]]:
+    """What the first round's final model finds in the background of base pictures: shards, each with its places."""
+    experiment = config.experiment
+    settings = experiment.second_round.model_dump(include={"min_novel_score", "doubt"})
+    settings |= experiment.annotate.model_dump(include={"flip"})
+    inputs = {"base": data["base"].content(), "split": _fold(config), "model": model.content, **_protocol(config)}
+    any_step = Step("hidden", "", {**_recipe("hidden", settings), "inputs": inputs})
+    count = len(data["base"].pictures.ids)
+    parts = [range(start, min(start + BASE_SHARD, count)) for start in range(0, count, BASE_SHARD)]
+    return [
+        (any_step.on(f"base-{number:03d}", places=f"{part.start}-{part.stop}"), part)
+        for number, part in enumerate(parts)
+    ]
 
 
 def more_prompts_step(config: Config, name: str, bank: Finished, agreement: Sequence[Finished]) -> Step:
@@ -299,7 +318,9 @@ def dataset_step(config: Config, sharp: Sequence[Finished]) -> Step:
     return Step("dataset", _fold(config), {**_recipe("dataset", {}), "inputs": inputs})
 
 
-def train_step(config: Config, data: DataSets, start: Finished, dataset: Finished | str | None) -> Step:
+def train_step(
+    config: Config, data: DataSets, start: Finished, dataset: Finished | str | None, hidden: Sequence[Finished] = ()
+) -> Step:
     """A final model, without or with the synthetic pictures; those of elsewhere are given by their content.
 
     Args:
@@ -307,6 +328,7 @@ def train_step(config: Config, data: DataSets, start: Finished, dataset: Finishe
         data: base and support pictures.
         start: the model that it starts from, see `start_of`.
         dataset: the synthetic pictures, or None.
+        hidden: what was found in the background of the base pictures.
     """
     experiment = config.experiment
     plain = experiment.train.model_dump(
@@ -317,6 +339,8 @@ def train_step(config: Config, data: DataSets, start: Finished, dataset: Finishe
         settings = {k: v for k, v in settings.items() if not k.startswith("synthetic")}
     synthetic = dataset.content if isinstance(dataset, Finished) else dataset
     inputs = {**_real(config, data), "teacher": start.content, "synthetic": synthetic}
+    if hidden:
+        inputs["hidden"] = hash_json([shard.content for shard in hidden])
     return Step("train", "after" if dataset else "before", {
         "version": FINAL_VERSION, "settings": settings, "weights": weights_id(experiment.model.backbone, "backbone"),
         "seed": experiment.seed, "inputs": inputs,

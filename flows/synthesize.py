@@ -28,11 +28,11 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import tasks
-from flows.data import find_data, novel_names
+from flows.data import DataSets, find_data, novel_names
 from flows.overview import artifact_key, class_tables, summary
-from flows.rounds import FirstRound, waiting_prompts
+from flows.rounds import FirstRound, labels_base, waiting_prompts
 from flows.shares import Share, shared
-from flows.steps import BESIDE, CHAIN, images_steps, start_of
+from flows.steps import BESIDE, CHAIN, hidden_steps, images_steps, start_of
 from flows.workers import Workers
 from pipeline.config import Config
 from pipeline.store import StageRecord
@@ -150,10 +150,12 @@ def _chain(
     if start_of(config) is not config:
         begun = stage("start", lambda: [(config.experiment.model.name, tasks.train_start, config, data)])
 
+    hidden = _hidden(config, stage, data, before) if before and labels_base(config) else ()
+
     def models() -> Iterator[Shard]:
         yield "before", tasks.train_final, config, data, begun.only(), None
         for _, pictures in dataset:
-            yield "after", tasks.train_final, config, data, begun.only(), pictures
+            yield "after", tasks.train_final, config, data, begun.only(), pictures, [shard for _, shard in hidden]
 
     trained = stage("train", models)
 
@@ -171,6 +173,16 @@ def _agreement(
     """Start the stage that compares the first round's final model with its labels."""
     return stage("agreement", lambda: (
         (sharp.shard, tasks.write_agreement, config, sharp, before.model) for sharp in before.sharp
+    ))  # fmt: skip
+
+
+def _hidden(
+    config: Config, stage: Callable[[str, Callable[[], Iterable[Shard]]], _Stage], data: DataSets, before: FirstRound
+) -> _Stage:
+    """Start the stage in which the first round's final model labels what base pictures hide."""
+    return stage("hidden", lambda: (
+        (step.shard, tasks.label_hidden, config, data, step, places, before.model)
+        for step, places in hidden_steps(config, data, before.model)
     ))  # fmt: skip
 
 
@@ -234,7 +246,7 @@ class _Stages:
 
     def __init__(self, config: Config, until: str, workers: Workers, progress: Callable[[str], float]) -> None:
         self._wanted = set(CHAIN[: CHAIN.index(until) + 1])
-        self._wanted |= {"agreement"} | ({"start"} if "train" in self._wanted else set())
+        self._wanted |= {"agreement", "hidden"} | ({"start"} if "train" in self._wanted else set())
         if not config.experiment.generate.enabled:
             self._wanted -= {"images", "annotate", "filter", "relabel", "refine", "dataset"}
         if "validation" not in (find_data(config) or ()):

@@ -51,6 +51,7 @@ filter_and_relabel = _as_task(stages.filter_and_relabel_shard, "filter and relab
 refine = _as_task(stages.refine_shard, "refine")
 assemble = _as_task(stages.assemble_dataset, "dataset")
 train_start = _as_task(learning.train_start_stage, "start")
+label_hidden = _as_task(learning.label_hidden_stage, "hidden")
 train_final = _as_task(learning.train_final_stage, "train")
 score = _as_task(learning.score_stage, "scores")
 

@@ -19,6 +19,10 @@ from pipeline.classes import IGNORE
 LAID_OVER = 0.5
 """Chance that a support or synthetic thing is laid over a base picture."""
 
+FOUND = 0.3
+"""Chance that a novel picture is a base picture that hid things of the class, where there are any. Source: ours
+(decisions.md, second round)."""
+
 
 @dataclass
 class Batch:
@@ -105,7 +109,7 @@ class FinalBatches:
     """Half of the episodes are about base classes, half about novel ones, from supports and synthetic pictures.
 
     Args:
-        base: base pictures, novel hidden.
+        base: base pictures, novel hidden; those in which novel things were found are drawn for their classes too.
         supports: labelled supports.
         synthetic: synthetic pictures, or None.
         classes: B.
@@ -145,6 +149,9 @@ class FinalBatches:
 
     def _novel(self, label: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, float, bool]:
         """Draw a picture of a novel class: picture, labels, loss weight, hidden."""
+        found = np.flatnonzero(self.base.counts[:, label] >= self.draws.min_pixels)
+        if len(found) and rng.random() < FOUND:
+            return (*self.draws.vary(self.base[int(rng.choice(found))], label, rng), 1.0, True)
         source, synthetic = self.supports, False
         if self.synthetic is not None and rng.random() < self.share and self.synthetic.counts[:, label].any():
             source, synthetic = self.synthetic, True

@@ -6,7 +6,7 @@ Labels are split ids (`pipeline.classes.ClassSplit`): 0 background, 1..B base, B
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from pipeline.classes import BACKGROUND, IGNORE, ClassSplit
 from pipeline.datasets.pictures import Pictures, count_pixels, read_split
+from pipeline.images import read_labels
 from pipeline.types import LabelMap, Picture
 
 DECODED = 64 << 20
@@ -175,6 +176,33 @@ class SplitPictures:
             return np.arange(len(self))
         known: dict[str, int] = {}
         return np.array([known.setdefault(self.pictures.where(i)[0], len(known)) for i in range(len(self))], np.int64)
+
+
+class Relabelled:
+    """Labelled pictures of which some have other label maps, read when they are asked for.
+
+    Args:
+        pictures: with their own labels.
+        maps: place -> label file of split ids.
+        counts: place -> pixels of each label in that file, int (L,).
+    """
+
+    def __init__(self, pictures: Labelled, maps: Mapping[int, Path], counts: Mapping[int, Sequence[int]]) -> None:
+        self._pictures, self._maps = pictures, dict(maps)
+        self.counts = pictures.counts.copy()
+        for place, row in counts.items():
+            self.counts[place] = row
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, index: int) -> tuple[Picture, LabelMap]:
+        picture, labels = self._pictures[index]
+        return picture, read_labels(self._maps[index]) if index in self._maps else labels
+
+    def numbers(self) -> np.ndarray:
+        """Give the number of each item's picture."""
+        return self._pictures.numbers()
 
 
 _EIGHT = np.ones((3, 3), dtype=bool)

@@ -249,6 +249,14 @@ class SecondRoundSettings(Settings):
         0, ge=0, lt=1, description="share of the prompts that wait for the second round, where they go to classes and "
         "attributes on which it and the labels disagree"
     )
+    base: bool = Field(
+        False, description="it labels novel things that base pictures hide in their background, which are then learnt "
+        "too; without effect under a protocol that leaves such pictures out"
+    )
+    min_novel_score: float = Field(
+        0.3, ge=0, le=1, description="background becomes novel from this probability of all novel classes on"
+    )
+    doubt: float = Field(0.1, ge=0, le=1, description="background from this one on is ignored")
 
 
 class NetworkOptions(FinalOptions):

@@ -31,8 +31,8 @@ class Rung:
     part: str = "after"
 
 
-PLAIN = ("experiment.second_round.label=false", "experiment.second_round.prompts=0",
-         "experiment.train.synthetic_confidence=0")
+PLAIN = ("experiment.second_round.label=false", "experiment.second_round.base=false",
+         "experiment.second_round.prompts=0", "experiment.train.synthetic_confidence=0")
 """Without what goes beyond the paper."""
 
 
@@ -60,6 +60,7 @@ BEYOND = (
     Rung("confidence", (*_switched(4), "experiment.train.synthetic_confidence=2"), "sabr", "refine"),
     Rung("adaptive", (*_switched(4), "experiment.second_round.prompts=0.5"), "sabr", "refine"),
     Rung("second-labels", (*_switched(4), "experiment.second_round.label=true"), "sabr", "refine"),
+    Rung("second-base", (*_switched(4), "experiment.second_round.base=true"), "sabr", "refine"),
 )
 """What goes beyond the paper, each on top of its whole chain."""
 

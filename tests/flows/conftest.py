@@ -65,7 +65,7 @@ def tiny():
         "experiment.base_pictures=40", "experiment.validation_pictures=20", "experiment.prompts.per_class=2",
         "experiment.prompts.max_similarity=0.99", "experiment.generate.steps=2", "experiment.train.base_steps=3",
         "experiment.train.final_steps=2", "experiment.train.batch=2", "execution.workers=1",
-        "execution.report_pictures=0",
+        "execution.report_pictures=0", "experiment.second_round.base=false",
     ]  # fmt: skip
 
 

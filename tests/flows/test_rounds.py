@@ -3,18 +3,24 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from rich.console import Console
 
-from flows.data import store_of
+from flows.data import find_data, split_of, store_of
+from flows.learning import base_pictures
 from flows.plan import make_plan
 from flows.rounds import first_round, has_second_round, waiting_prompts
 from flows.run import run
 from flows.runs import FIRST
 from flows.settings import load_config
 from flows.steps import read_prompts
+from pipeline.hashing import hash_json
+from pipeline.hidden import map_name
+from pipeline.images import read_labels
 
 QUIET = Console(quiet=True)
+ONE_ROUND = "experiment.second_round.base=false"
 
 
 @pytest.mark.parametrize(
@@ -23,6 +29,9 @@ QUIET = Console(quiet=True)
         ([], "scores", False),
         (["experiment.second_round.label=true"], "scores", True),
         (["experiment.second_round.label=true"], "dataset", True),
+        (["experiment.second_round.base=true"], "train", True),
+        (["experiment.second_round.base=true"], "dataset", False),
+        (["experiment.second_round.base=true", "experiment.protocol=gfss-capl"], "scores", False),
         (["experiment.second_round.label=true"], "refine", False),
         (["experiment.second_round.prompts=0.5"], "train", True),
         (["experiment.second_round.prompts=0.5", "experiment.prompts.enabled=false"], "train", False),
@@ -32,7 +41,7 @@ QUIET = Console(quiet=True)
 )
 def test_when_there_is_a_second_round(changes, until, expected):
     """Where it is wanted, from the dataset on, and only with pictures that are drawn and labelled by models."""
-    assert has_second_round(load_config(None, changes), until) is expected
+    assert has_second_round(load_config(None, [ONE_ROUND, *changes]), until) is expected
 
 
 @pytest.mark.parametrize(("share", "per_class", "waiting"), [(0.5, 40, 20), (0.25, 2, 0), (0.99, 2, 1), (0, 40, 0)])
@@ -41,7 +50,7 @@ def test_the_first_round_is_a_config_of_its_own(share, per_class, waiting):
     changes = [f"experiment.prompts.per_class={per_class}"]
     config = load_config(None, [*changes, f"experiment.second_round.prompts={share}"])
     assert waiting_prompts(config) == waiting
-    assert first_round(config) == load_config(None, [f"experiment.prompts.per_class={per_class - waiting}"])
+    assert first_round(config) == load_config(None, [ONE_ROUND, f"experiment.prompts.per_class={per_class - waiting}"])
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +66,10 @@ def apart(overrides, tmp_path_factory):
 @pytest.fixture(scope="module")
 def twice(prefect, apart):
     """A tiny run in two rounds: its config, folder and the plan before it."""
-    own = ["experiment.second_round.label=true", "experiment.second_round.prompts=0.5"]
+    own = [
+        "experiment.second_round.label=true", "experiment.second_round.prompts=0.5",
+        "experiment.second_round.base=true", "experiment.second_round.min_novel_score=0.12",
+    ]
     config = load_config(None, [*apart, *own])
     plan = make_plan(config)
     folder, _ = run(config, "twice", "scores", QUIET)
@@ -117,6 +129,26 @@ def test_shared_work_of_the_first_round(twice, apart):
     plan = make_plan(load_config(None, [*apart, "experiment.prompts.per_class=1"]), "train")
     assert plan.complete
     assert first_round(config).experiment.prompts.per_class == 1
+
+
+def test_what_base_pictures_hide_is_learnt(twice):
+    """The first final model's labels of base pictures are a stage, and what the second one is trained on."""
+    config, folder, plan = twice
+    assert plan.stages["hidden"].total == 1
+    lineage, store = json.loads((folder / "lineage.json").read_text()), store_of(config)
+    (record,) = (r for r in store.records() if r.stage == "hidden")
+    trained = {r.recipe["inputs"].get("hidden") for r in store.records() if r.stage == "train"}
+    assert trained == {None, hash_json([record.content])}
+    assert lineage["hidden"]["base-000"]["content"] == record.content
+    rows = [json.loads(line) for line in (store.folder(record) / "hidden.jsonl").read_text().splitlines()]
+    assert record.counts == {"pictures": len(rows)}
+    split, base = split_of(config), base_pictures(config, find_data(config))
+    assert rows
+    for row in rows:
+        told, labels = read_labels(store.folder(record) / map_name(row["place"])), base[row["place"]][1]
+        assert np.bincount(told.ravel(), minlength=256)[: len(split.names)].tolist() == row["pixels"]
+        assert (labels[told != labels] == 0).all()
+        assert set(np.unique(told[told != labels])) <= {*split.novel_ids, 255}
 
 
 def test_agreement_can_be_looked_at(call, twice):

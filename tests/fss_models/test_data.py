@@ -6,13 +6,14 @@ import torch
 from PIL import Image
 
 from fss_models.batches import Draws, FinalBatches, TeacherBatches
-from fss_models.data import MILD, STRONG, Arrays, Columns, SplitPictures, lay_over, vary
+from fss_models.data import MILD, STRONG, Arrays, Columns, Relabelled, SplitPictures, lay_over, vary
 from fss_models.episodes import EpisodeSampler, Subset
 from fss_models.randomness import numpy_rng
 from pipeline.classes import ClassSplit
 from pipeline.datasets.pascal import voc_folder
 from pipeline.datasets.pictures import FilePictures, Row
 from pipeline.errors import InputError
+from pipeline.images import write_labels
 
 
 @pytest.fixture
@@ -147,6 +148,29 @@ def test_share_of_synthetic_pictures(base_set, supports, synthetic_set, share):
     assert set(batch.weights.tolist()) <= {1.0, *weights.tolist()}
     assert batch.hidden[~novel].all()
     assert (batch.labels == torch.cat([batch.episodes] * 2)[:, None, None]).flatten(1).any(1)[novel].all()
+
+
+def test_base_pictures_in_which_novel_things_were_found(base_set, supports, tmp_path):
+    """Their maps take the place of their labels, and they are drawn for the novel class too."""
+    found = base_set[3][1].copy()
+    found[:10, :10], found[20:, 20:] = 5, 255
+    write_labels(tmp_path / "3.png", found)
+    row = np.bincount(found.ravel(), minlength=256)[:7]
+    base = Relabelled(base_set, {3: tmp_path / "3.png"}, {3: row})
+    assert len(base) == len(base_set)
+    assert base.numbers().tolist() == base_set.numbers().tolist()
+    assert np.array_equal(base[3][1], found)
+    assert np.array_equal(base[2][1], base_set[2][1])
+    assert base.counts[3, 5] == 100
+    assert not base_set.counts[:, 5:].any()
+    labels = [np.where(s.masks[0], np.uint8(5 + k), np.uint8(0)) for k, s in enumerate(supports)]
+    labelled = Arrays([s.pictures[0] for s in supports], labels, 7)
+    batches = FinalBatches(base, labelled, None, 4, 8, Draws(32, 0))
+    drawn = [batches(i) for i in range(30)]
+    pairs = [pair for batch in drawn for pair in zip(batch.labels, batch.episodes.repeat(2), strict=True)]
+    shown = [bool((y == 255).any()) for y, c in pairs if c == 5]
+    assert 0.1 < np.mean(shown) < 0.6  # FOUND, and where a support was laid over that picture
+    assert all((y == 5).any() or not (y == 255).any() for y, c in pairs if c == 6)
 
 
 class Few:
