@@ -178,7 +178,7 @@ class FilterSettings(Settings):
 
     min_similarity: float = Field(-0.1, ge=-1, le=1, description="lambda: keep a region at or above this cosine")
     min_contrast: float | None = Field(
-        0.5, ge=0, le=1, description="keep a region only if it stands out of its picture's background, where 1 is the "
+        0.6, ge=0, le=1, description="keep a region only if it stands out of its picture's background, where 1 is the "
         "label's mean and 0 the background's; null: not asked, as published"
     )
     min_area: float = Field(0.001, ge=0, le=1, description="smaller components become free, fraction of the picture")
