@@ -56,7 +56,7 @@ def count_actors(config: Config) -> int:
     """Give the number of actors: as set, else one a GPU of the cluster, or a node where there is none.
 
     Raises:
-        InputError: the cluster has no room for so many, or cannot be reached.
+        InputError: the cluster has no room for so many, or cannot be reached, or cannot reach Prefect's server.
     """
     ray, execution = connect(config), config.execution
     there = ray.cluster_resources()
@@ -66,7 +66,15 @@ def count_actors(config: Config) -> int:
         raise InputError(
             f"execution.workers: got {execution.workers}, but the Ray cluster has room for {room} ({what}): lower it"
         )
-    return execution.workers or gpus or sum(node["Alive"] for node in ray.nodes())
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    machines = {node["NodeManagerAddress"] for node in nodes}
+    if execution.runner == "prefect-ray" and len(machines) > 1 and not os.environ.get("PREFECT_API_URL"):
+        raise InputError(
+            "execution.runner=prefect-ray: nodes report to Prefect's server themselves, and that of a run is seen by "
+            "its own machine alone: start one with prefect server start --host 0.0.0.0 and name it in PREFECT_API_URL, "
+            "or take execution.runner=ray"
+        )
+    return execution.workers or gpus or len(nodes)
 
 
 class Actors:
