@@ -30,7 +30,6 @@ from pipeline.config import Config
 
 T = TypeVar("T")
 
-
 _own: dict[str, str] = {}
 """The environment variables that are this process's own: its GPU, its threads."""
 
@@ -59,6 +58,7 @@ class _RunnerPool:
         self._runner = context.run(runner.__enter__)
         self._waiting = ThreadPoolExecutor(count)
         self._begun: set[Any] = set()
+        self._over = False
 
     def submit(self, work: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Let the next free process compute ``work(...)``."""
@@ -71,9 +71,20 @@ class _RunnerPool:
         self._waiting.shutdown(cancel_futures=True)
         self._context.run(self._runner.__exit__, None, None, None)
 
+    def kill(self) -> None:
+        """End what is computed at once, and begin nothing further."""
+        self._over = True
+        self._waiting.shutdown(wait=False, cancel_futures=True)
+        self._end_begun()
+
+    def _end_begun(self) -> None:
+        raise NotImplementedError
+
     def _wait(self, name: str, call: bytes) -> Any:
         future = self._runner.submit(compute.with_options(task_run_name=name), {"call": call})
         self._begun.add(future)
+        if self._over:  # meanwhile
+            self._end_begun()
         try:
             return future.result()
         finally:
@@ -107,8 +118,7 @@ class PrefectProcesses(_RunnerPool):
         super().end()
         self._setup.end()
 
-    def kill(self) -> None:
-        """End the processes at once."""
+    def _end_begun(self) -> None:
         for process in multiprocessing.active_children():
             process.terminate()
 
@@ -149,8 +159,7 @@ class PrefectRay(_RunnerPool):
         super().end()
         remove_mark(self._ray_setup)
 
-    def kill(self) -> None:
-        """End what is computed at once."""
+    def _end_begun(self) -> None:
         for future in list(self._begun):
             self._ray.cancel(future.wrapped_future, force=True)
 
