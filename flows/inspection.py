@@ -17,7 +17,7 @@ from flows.needs import looks_without_weights, needs_sam, words
 from flows.plan import make_plan
 from flows.run import check_writable
 from flows.weights import resolve
-from flows.workers import count_workers
+from flows.workers import count_workers, on_cluster
 from pipeline.config import Config
 from pipeline.errors import InputError
 
@@ -74,10 +74,12 @@ def _device(config: Config) -> str:
 def _workers(config: Config) -> str:
     count, runner = count_workers(config), config.execution.runner
     told = f"{count}, {config.execution.threads} threads each"
-    if runner == "ray":
-        return f"{told}, actors of the Ray cluster {config.execution.address or 'of this machine'}"
-    gpus = deal(shared_gpus(config), count) if count > 1 else []
-    return f"{told}, {os.cpu_count()} CPUs" + (f", in turns on the GPUs {', '.join(gpus)}" if gpus else "")
+    if on_cluster(config):
+        what = "actors" if runner == "ray" else "tasks of prefect-ray"
+        return f"{told}, {what} on the Ray cluster {config.execution.address or 'of this machine'}"
+    gpus = deal(shared_gpus(config), count) if count > 1 or runner == "prefect" else []
+    whose = ", Prefect's processes" if runner == "prefect" else ""
+    return f"{told}{whose}, {os.cpu_count()} CPUs" + (f", in turns on the GPUs {', '.join(gpus)}" if gpus else "")
 
 
 def _data(config: Config) -> str:

@@ -16,6 +16,40 @@ from flows.progress import Report, set_reporter
 T = TypeVar("T")
 
 
+class Setup:
+    """What processes of this machine begin with, and the way back for what they tell.
+
+    Args:
+        count: number of processes.
+        threads: CPU threads a process.
+        gpus: GPUs that they share, see `flows.devices`.
+        report: hears of the progress.
+
+    Attributes:
+        arguments: of `start`, which each process calls first.
+    """
+
+    def __init__(self, count: int, threads: int, gpus: Sequence[str], report: Report) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self._told: Any = spawn.SimpleQueue()
+        own: Any = spawn.SimpleQueue()
+        for gpu in deal(gpus, count):
+            own.put(gpu)
+        self.arguments = (self._told, own if gpus else None, threads, os.getpid())
+        self._report = report
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def end(self) -> None:
+        """Hear what was told until now, and nothing further."""
+        self._told.put(None)
+        self._listener.join(timeout=5)
+
+    def _listen(self) -> None:
+        while (message := self._told.get()) is not None:
+            self._report(*message)
+
+
 class Processes:
     """A `flows.workers.Pool` of spawned processes, which end with this one, however it ends.
 
@@ -27,16 +61,9 @@ class Processes:
     """
 
     def __init__(self, count: int, threads: int, gpus: Sequence[str], report: Report) -> None:
+        self._setup = Setup(count, threads, gpus, report)
         spawn = multiprocessing.get_context("spawn")
-        self._told: Any = spawn.SimpleQueue()
-        own: Any = spawn.SimpleQueue()
-        for gpu in deal(gpus, count):
-            own.put(gpu)
-        arguments = (self._told, own if gpus else None, threads, os.getpid())
-        self._pool = ProcessPoolExecutor(count, spawn, _start, arguments)
-        self._report = report
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
+        self._pool = ProcessPoolExecutor(count, spawn, start, self._setup.arguments)
 
     def submit(self, work: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Let the next free process compute ``work(...)``."""
@@ -45,17 +72,12 @@ class Processes:
     def end(self) -> None:
         """End the processes when they are done with what they compute; nothing further is begun."""
         self._pool.shutdown(cancel_futures=True)
-        self._told.put(None)
-        self._listener.join(timeout=5)
+        self._setup.end()
 
     def kill(self) -> None:
         """End the processes at once."""
         for process in multiprocessing.active_children():
             process.terminate()
-
-    def _listen(self) -> None:
-        while (message := self._told.get()) is not None:
-            self._report(*message)
 
 
 def limit_threads(threads: int) -> None:
@@ -67,7 +89,8 @@ def limit_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _start(told: Any, own: Any, threads: int, parent: int) -> None:
+def start(told: Any, own: Any, threads: int, parent: int) -> None:
+    """Begin a process: a GPU of its own, its threads, its progress, and its end with the process ``parent``."""
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     if own is not None:
         take_gpu(own.get())

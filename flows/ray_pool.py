@@ -1,4 +1,4 @@
-"""Workers on a Ray cluster: an actor a GPU, or a node where there is none. The only file that knows Ray.
+"""Workers on a Ray cluster: an actor a GPU, or a node where there is none. The only file that connects to Ray.
 
 Actors keep their models and their GPU for the whole run. Ray's tasks would not: Ray ends a process after one task with
 a GPU, so that the models would be loaded again for every shard.
@@ -56,17 +56,25 @@ def count_actors(config: Config) -> int:
     """Give the number of actors: as set, else one a GPU of the cluster, or a node where there is none.
 
     Raises:
-        InputError: the cluster has no room for so many, or cannot be reached.
+        InputError: the cluster has no room for so many, or cannot be reached, or cannot reach Prefect's server.
     """
     ray, execution = connect(config), config.execution
     there = ray.cluster_resources()
-    gpus = _gpus(ray, config)
+    gpus = gpus_of(ray, config)
     room, what = (gpus, "GPUs") if gpus else (int(there.get("CPU", 0)) // execution.threads, "actors' CPUs")
     if execution.workers > room:
         raise InputError(
             f"execution.workers: got {execution.workers}, but the Ray cluster has room for {room} ({what}): lower it"
         )
-    return execution.workers or gpus or sum(node["Alive"] for node in ray.nodes())
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    machines = {node["NodeManagerAddress"] for node in nodes}
+    if execution.runner == "prefect-ray" and len(machines) > 1 and not os.environ.get("PREFECT_API_URL"):
+        raise InputError(
+            "execution.runner=prefect-ray: nodes report to Prefect's server themselves, and that of a run is seen by "
+            "its own machine alone: start one with prefect server start --host 0.0.0.0 and name it in PREFECT_API_URL, "
+            "or take execution.runner=ray"
+        )
+    return execution.workers or gpus or len(nodes)
 
 
 class Actors:
@@ -83,13 +91,12 @@ class Actors:
     def __init__(self, config: Config, count: int, report: Report) -> None:
         self._ray = connect(config)
         self._report = report
-        environment = {k: v for k, v in os.environ.items() if k.startswith(PASSED_ON) and "TOKEN" not in k}
-        gpus = 1 if _gpus(self._ray, config) else 0
+        gpus = 1 if gpus_of(self._ray, config) else 0
         kind = self._ray.remote(
             num_cpus=config.execution.threads, num_gpus=gpus, max_concurrency=2, scheduling_strategy="SPREAD"
         )(_Actor)
-        self._mark = None if "://" in config.execution.output else _put_mark(config)
-        self._actors = [kind.remote(config, str(Path.cwd()), environment, self._mark) for _ in range(count)]
+        self._setup = setup_of(config)
+        self._actors = [kind.remote(*self._setup) for _ in range(count)]
         self._free: SimpleQueue[Any] = SimpleQueue()
         for actor in self._actors:
             self._free.put(actor)
@@ -106,8 +113,7 @@ class Actors:
         """End the actors when they are done with what they compute; nothing further is begun."""
         self._threads.shutdown(cancel_futures=True)
         self.kill()
-        if self._mark:
-            self._mark.unlink(missing_ok=True)
+        remove_mark(self._setup)
 
     def kill(self) -> None:
         """End the actors at once."""
@@ -187,6 +193,30 @@ class _Actor:
         return messages
 
 
+Setup = tuple[Config, str, dict[str, str], Path | None]
+"""What a process of the cluster begins with: config, working folder, environment, mark in the output folder."""
+
+
+def setup_of(config: Config) -> Setup:
+    """Give what the processes of a cluster begin with."""
+    environment = {k: v for k, v in os.environ.items() if k.startswith(PASSED_ON) and "TOKEN" not in k}
+    return config, str(Path.cwd()), environment, None if "://" in config.execution.output else _put_mark(config)
+
+
+def remove_mark(setup: Setup) -> None:
+    """Remove the mark in the output folder when the processes have ended."""
+    if mark := setup[-1]:
+        mark.unlink(missing_ok=True)
+
+
+def on_node(
+    setup: Setup, work: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[T, list[tuple[str, str, float]]]:
+    """Compute ``work(...)`` in any process of the cluster; gives what it told too."""
+    actor = _Actor(*setup)
+    return actor.compute(work, args, kwargs), actor.told()
+
+
 def _put_mark(config: Config) -> Path:
     """Leave a file in the output folder, by which an actor knows that its folder of that name is the same one."""
     store = store_of(config)
@@ -196,5 +226,6 @@ def _put_mark(config: Config) -> Path:
     return mark
 
 
-def _gpus(ray: Any, config: Config) -> int:
+def gpus_of(ray: Any, config: Config) -> int:
+    """Give the number of GPUs of a cluster that the run uses."""
     return int(ray.cluster_resources().get("GPU", 0)) if config.execution.device in ("auto", "cuda") else 0

@@ -37,7 +37,7 @@ from flows.shares import LAST, Share
 from flows.steps import CHAIN, start_of
 from flows.turns import WhileRunning, take_turn
 from flows.weights import resolve
-from flows.workers import workers_of
+from flows.workers import on_cluster, workers_of
 from pipeline.config import AUTO, Config
 from pipeline.datasets.pictures import count_pixels
 from pipeline.errors import InputError, OutOfMemory, listed
@@ -46,6 +46,8 @@ from pipeline.store import StageRecord
 
 MOST_NAMED = 5
 """Shards that an error names."""
+NEEDS = {"ray": ("ray",), "prefect-ray": ("ray", "prefect_ray")}
+"""Packages of the runners on a cluster."""
 
 Finish = Callable[..., Path]
 """What writes a run's folder from the records of its shards, and ``first``, the final model of a first round."""
@@ -89,7 +91,7 @@ def settled(config: Config) -> Config:
     """
     if config.experiment.generate.batch != AUTO:
         return config
-    if config.execution.runner == "ray":
+    if on_cluster(config):
         raise InputError(
             "experiment.generate.batch=auto is found out on this machine, and the nodes of a Ray cluster may have "
             "other GPUs: set a number"
@@ -152,7 +154,7 @@ def compute(
     if note := note_on_lists(config):
         console.print(note)
     check_writable(config)
-    if config.execution.runner == "ray":  # whose processes may have other working folders
+    if on_cluster(config):  # whose processes may have other working folders
         config = with_whole_paths(config)
     one = partial(_compute_round, console=console, while_running=while_running, show=show)
     if not has_second_round(config, until) or pictures or share:
@@ -211,8 +213,8 @@ def check_inputs(config: Config) -> None:
     """
     experiment = config.experiment
     check_device(config.execution.device)
-    if config.execution.runner == "ray" and not find_spec("ray"):
-        raise InputError("execution.runner=ray needs Ray: pip install 'syn4seg[ray]'")
+    if on_cluster(config) and not all(map(find_spec, NEEDS[config.execution.runner])):
+        raise InputError(f"execution.runner={config.execution.runner} needs Ray: pip install 'syn4seg[ray]'")
     for key, part in (("teacher", experiment.teacher), ("model", experiment.model)):
         if part.name == "matching":
             raise InputError(

@@ -71,6 +71,7 @@ def run_synthesis(
     """
 
     def synthesize(config: Config, until: str) -> Result:
+        workers.open()
         stages = _Stages(config, until, workers, progress)
         with stages:
             _chain(config, stages.start, pictures, share, first)

@@ -39,12 +39,17 @@ OpenPool = Callable[[Report], Pool]
 """Starts the processes of a pool; they report their progress."""
 
 
+def on_cluster(config: Config) -> bool:
+    """Tell whether shards are computed on a Ray cluster."""
+    return config.execution.runner in ("ray", "prefect-ray")
+
+
 def count_workers(config: Config) -> int:
     """Give the number of processes: as set, or by itself one a GPU, without any two for picto and else one.
 
     One process keeps one copy of every model, so more of them must be asked for where models are large.
     """
-    if config.execution.runner == "ray":
+    if on_cluster(config):
         from flows.ray_pool import count_actors
 
         return count_actors(config)
@@ -63,6 +68,14 @@ def workers_of(config: Config, report: Report, *, alone: bool = False) -> Worker
         from flows.ray_pool import Actors
 
         return Workers(count, execution.threads, report, partial(Actors, config, count))
+    if execution.runner.startswith("prefect") and not alone:
+
+        def open_runner(report: Report) -> Pool:
+            from flows.runner_pool import PrefectProcesses, PrefectRay
+
+            return (PrefectRay if on_cluster(config) else PrefectProcesses)(config, count, report)
+
+        return Workers(count, execution.threads, report, open_runner, late=True)
     if count == 1:
         return Workers(1, execution.threads, report)
     return Workers(count, execution.threads, report, partial(Processes, count, execution.threads, shared_gpus(config)))
@@ -76,30 +89,40 @@ class Workers:
         threads: CPU threads of this process where it computes itself.
         report: hears of the progress.
         open_pool: starts the processes; None: this process computes, one function at a time.
+        late: the processes need Prefect's server and are started by `open`, inside the run's flow; what is begun before
+            that begins with the flow.
 
     Attributes:
         error: what ended the work, None while it goes on.
         short: shard -> why it did not fit into the memory; the others go on.
     """
 
-    def __init__(self, count: int, threads: int, report: Report, open_pool: OpenPool | None = None) -> None:
+    def __init__(
+        self, count: int, threads: int, report: Report, open_pool: OpenPool | None = None, *, late: bool = False
+    ) -> None:
         self.count = count
         self.error: BaseException | None = None
         self.short: dict[str, OutOfMemory] = {}
         self._threads = threads
         self._report = report
         self._open_pool = open_pool
+        self._late = late
         self._pool: Pool | None = None
         self._begun: dict[str, Future[Any]] = {}
         self._one_at_a_time = threading.Lock()
 
     def __enter__(self) -> Workers:
-        if self._open_pool:
-            self._pool = self._open_pool(self._report)
-        else:
+        if not self._open_pool:
             limit_threads(self._threads)
             set_reporter(self._report)
+        elif not self._late:
+            self.open()
         return self
+
+    def open(self) -> None:
+        """Start the processes, if that has not been done."""
+        if self._open_pool and not self._pool:
+            self._pool = self._open_pool(self._report)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: Any) -> None:
         if error:

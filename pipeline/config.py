@@ -442,7 +442,10 @@ class Execution(Settings):
         0, ge=0, le=1024, description="processes that share the shards, each with its own GPU; 0: as many as GPUs, "
         "without any two for picto, else one"
     )
-    runner: Literal["processes", "ray"] = Field("processes", description="of this machine, or on a Ray cluster")
+    runner: Literal["processes", "ray", "prefect", "prefect-ray"] = Field(
+        "processes", description="processes of this machine or actors on a Ray cluster; prefect and prefect-ray: the "
+        "same by Prefect's own task runners, which are slower"
+    )
     address: str = Field("", description="of the Ray cluster: auto, host:port; empty: RAY_ADDRESS, or this machine")
     threads: int = Field(1, ge=1, le=1024, description="CPU threads a process; may change the last bits of results")
     output: Place = Field("outputs", description="folder of the store and the runs, or a URL that fsspec knows")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import fsspec
@@ -115,6 +116,28 @@ def test_shares_and_two_processes_give_the_bytes_of_one(finished, overrides, els
     assert places(two, *stages).items() <= places(one, *stages).items()
     assert len(dataset_of(one)) > 10
     assert dataset_of(one) == dataset_of(two) == dataset_of(joined)
+
+
+@pytest.mark.slow
+def test_prefects_processes_give_the_bytes_of_one(finished, overrides, elsewhere):
+    """Shards that Prefect's pool computed are task runs of the run's flow, and the dataset has the same bytes."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter
+
+    one = load_config(None, [*overrides, f"experiment.prompts.classes=[{','.join(TWO)}]"])
+    run(one, "one", "dataset", Console(quiet=True))
+    two = load_config(None, elsewhere("prefects", "execution.runner=prefect", "execution.workers=2"))
+    _, plan = run(two, "by prefect", "dataset", Console(quiet=True))
+    assert plan.stages["images"].reuse == 0
+    assert places(two, "prompts", *LABELLED, "dataset").items() <= places(one, "prompts", *LABELLED, "dataset").items()
+    assert dataset_of(one) == dataset_of(two)
+    wanted = {f"{stage} {name}-000" for stage in ("images", "annotate", "refine") for name in TWO}
+    end = time.monotonic() + 60  # Prefect tells of tasks in the background
+    with get_client(sync_client=True) as client:
+        mine = FlowRunFilter(name={"any_": ["by prefect"]})
+        while not wanted <= (names := {task.name for task in client.read_task_runs(flow_run_filter=mine)}):
+            assert time.monotonic() < end, names
+            time.sleep(0.2)
 
 
 def test_merging_overwrites_nothing(elsewhere, finished, tmp_path):

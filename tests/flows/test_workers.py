@@ -87,5 +87,48 @@ def test_a_lost_process_is_told():
         assert workers.error
 
 
+def test_prefects_processes_stay_and_give_errors_as_they_are(prefect, monkeypatch):
+    """One process for all, with its GPU and threads, whose progress is heard; its errors are those of our processes."""
+    heard = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(devices, "NODES", ("/",))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
+
+    def work():
+        from flows.progress import tell
+
+        tell("images", "boat-000", 0.5)
+        return os.getpid(), os.environ["CUDA_VISIBLE_DEVICES"], os.environ["OMP_NUM_THREADS"]
+
+    def short():
+        raise OutOfMemory("take batch=4")
+
+    with _prefects(heard) as workers:
+        first = workers.run(work)
+        with pytest.raises(OutOfMemory, match="take batch=4"):
+            workers.run(short)
+        assert workers.run(work) == first
+        assert first[0] != os.getpid()
+        assert first[1:] == ("3", "2")
+        with pytest.raises(ZeroDivisionError):
+            workers.run(lambda: 1 // 0)
+        with pytest.raises(RuntimeError, match="an earlier shard failed"):
+            workers.run(work)
+    assert heard == [("images", "boat-000", 0.5)] * 2
+
+
+def test_a_process_that_prefect_ends_is_told(prefect):
+    """Where Prefect's engine fails it calls exit, as this does; the run ends with a sentence and does not wait."""
+    with _prefects([]) as workers, pytest.raises(RuntimeError, match="worker process is gone"):
+        workers.run(lambda: exit(1))
+
+
+def _prefects(heard):
+    from flows.runner_pool import PrefectProcesses
+
+    config = load_config(None, ["execution.runner=prefect", "execution.threads=2"])
+    return Workers(1, 1, lambda *message: heard.append(message), lambda report: PrefectProcesses(config, 1, report))
+
+
 def _raise(error):
     raise error

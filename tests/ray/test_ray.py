@@ -2,6 +2,7 @@
 
 import os
 import time
+from concurrent.futures import BrokenExecutor
 
 import pytest
 import ray
@@ -37,10 +38,18 @@ def dataset_of(config):
     return {name: (folder / name).read_bytes() for name in list_files(folder) if name != "record.json"}
 
 
-def test_two_nodes_give_the_bytes_of_one_process(config, prefect, tmp_path):
+@pytest.fixture(scope="module")
+def alone(prefect, tmp_path_factory):
+    """The same run in one process of this machine."""
+    config = load_config(None, [*TINY, f"execution.output={tmp_path_factory.mktemp('alone')}"])
+    run(config, "alone", "dataset", Console(quiet=True))
+    return config
+
+
+@pytest.mark.parametrize("runner", ["ray", "prefect-ray"])
+def test_two_nodes_give_the_bytes_of_one_process(config, alone, runner):
     """One process of this machine and a cluster of two nodes: the same shards, the same dataset, byte for byte."""
-    alone = load_config(None, [*TINY, f"execution.output={tmp_path / 'alone'}"])
-    run(alone, "alone", "dataset", Console(quiet=True))
+    config = config.model_copy(update={"execution": config.execution.model_copy(update={"runner": runner})})
     _, plan = run(config, "ray", "dataset", Console(quiet=True))
     assert not plan.complete
     one, two = ({(r.place, r.content) for r in store_of(c).records()} for c in (alone, config))
@@ -67,6 +76,39 @@ def test_every_node_has_an_actor_that_stays(config):
     assert len({node for node, _ in rounds[0]}) == 2
     assert rounds[0] == rounds[1]
     assert heard == [("images", "boat-000", 0.5)] * 4
+
+
+def test_prefects_tasks_are_on_both_nodes_and_end_with_the_run(config, prefect):
+    """Shards of prefect-ray go to both nodes and tell their progress; errors are themselves, and stop what goes on."""
+    from flows.runner_pool import PrefectRay
+
+    heard = []
+
+    def where():
+        from flows.progress import tell
+
+        time.sleep(2)
+        tell("images", "boat-000", 1.0)
+        return ray.get_runtime_context().get_node_id()
+
+    def short():
+        raise OutOfMemory("take batch=4")
+
+    with Workers(2, 1, lambda *message: heard.append(message), lambda report: PrefectRay(config, 2, report)) as workers:
+        pool = workers._pool
+        assert len({future.result(120) for future in [pool.submit(where), pool.submit(where)]}) == 2
+        assert heard == [("images", "boat-000", 1.0)] * 2
+        with pytest.raises(OutOfMemory, match="take batch=4"):
+            workers.run(short)
+        with pytest.raises(RuntimeError, match="worker process is gone"):
+            workers.run(os._exit, 1)
+    with Workers(2, 1, lambda *_: None, lambda report: PrefectRay(config, 2, report)) as workers:
+        long = workers._pool.submit(time.sleep, 600)
+        with pytest.raises(ZeroDivisionError):
+            workers.run(lambda: 1 // 0)
+        with pytest.raises(BrokenExecutor):
+            long.result(60)
+    assert not list((config.execution.folder / "store" / ".locks").glob("ray-*"))
 
 
 def test_a_lost_actor_loses_no_shard(config, tmp_path):
@@ -109,6 +151,18 @@ def test_room_of_the_cluster(config):
     many = config.model_copy(update={"execution": config.execution.model_copy(update={"workers": 3})})
     with pytest.raises(InputError, match=r"execution\.workers: got 3, but the Ray cluster has room for 2"):
         count_actors(many)
+
+
+def test_nodes_that_do_not_reach_prefects_server_are_told(config, monkeypatch):
+    """With prefect-ray the nodes of other machines need a server that they see; our actors need none."""
+    nodes = [{**node, "NodeManagerAddress": f"10.0.0.{place}"} for place, node in enumerate(ray.nodes())]
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    assert count_actors(config) == 2
+    theirs = config.model_copy(update={"execution": config.execution.model_copy(update={"runner": "prefect-ray"})})
+    with pytest.raises(InputError, match="name it in PREFECT_API_URL"):
+        count_actors(theirs)
+    monkeypatch.setenv("PREFECT_API_URL", "http://10.0.0.0:4200/api")
+    assert count_actors(theirs) == 2
 
 
 def test_a_node_without_the_folder_is_told(config):
