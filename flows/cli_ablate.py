@@ -34,9 +34,11 @@ def ablate(
     ----------
     rungs
         Some of none, class-name, hdig, apf, apr, sabr (together: ladder), copy-paste, oracle, confidence, adaptive,
-        second-labels (the last three: beyond); or all, as without this and --sweep. Of all, oracle is picto's alone.
+        second-labels, second-base (the last four: beyond); or all, as without this and --sweep. Of all, oracle is
+        picto's alone.
     sweep
-        Some of bank-lambda, apf-lambda, apr-lambda, beta, band, images, shots; all; or KEY=V,V,...
+        Some of bank-lambda, apf-lambda, apf-contrast, apr-lambda, apr-margin, beta, band, images, shots; all; or
+        KEY=V,V,...
     labels
         Labelled pictures a class on which every rung's labels are judged; 0: none.
     to

@@ -39,7 +39,8 @@ def show(
     Parameters
     ----------
     stage
-        prompts, images, teacher, annotate, filter, relabel, refine, dataset, train or scores.
+        prompts, images, teacher, annotate, filter, relabel, refine, dataset, train or scores; of a second round also
+        agreement or hidden (what was found in base pictures).
     sample
         Id of a picture, as the report, the stages' tables and the file names tell it.
     to

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from flows.data import split_of, store_of
@@ -18,6 +20,7 @@ from flows.report.samples import SCORES, STAGES, Gallery, Measured, measure
 from flows.report.summary import curves_of
 from flows.report.why import Stories, limits_of
 from flows.runs import config_of_run, read_told
+from pipeline import hidden
 from pipeline.agreement import FILE
 from pipeline.classes import ClassSplit
 from pipeline.config import Config
@@ -105,6 +108,8 @@ def classes_of_stage(opened: Opened, stage: str) -> list[dict[str, Any]]:
         ]  # fmt: skip
     if stage == "agreement":
         return _agreement(opened)
+    if stage == "hidden":
+        return _hidden(opened)
     if stage == "dataset":
         (record,) = found.of(stage)
         return [{"class": n, "kept": record.counts[n]} for n in opened.split.novel if n in record.counts]
@@ -166,6 +171,18 @@ def _agreement(opened: Opened) -> list[dict[str, Any]]:
         {"class": name, "made": len(mine), "scores": {"agreement": float(mine["agreement"].mean())},
          "worst": mine.sort_values("agreement", kind="stable")[["id", "agreement"]][:WORST].to_dict("records")}
         for name, mine in table.groupby("name", sort=False)
+    ]  # fmt: skip
+
+
+def _hidden(opened: Opened) -> list[dict[str, Any]]:
+    """Give for each novel class in how many base pictures the first round's final model found it, and how large."""
+    folders = [opened.found.store.folder(record) for record in opened.found.of("hidden")]
+    rows = [row for folder in folders for row in map(json.loads, (folder / hidden.FILE).read_text().splitlines())]
+    pixels = np.array([row["pixels"] for row in rows]).reshape(len(rows), len(opened.split.names))
+    return [
+        {"class": name, "made": int((here := pixels[:, opened.split.id_of(name)] > 0).sum()),
+         "scores": {"pixels": float(pixels[here, opened.split.id_of(name)].mean())} if here.any() else {}}
+        for name in opened.split.novel
     ]  # fmt: skip
 
 

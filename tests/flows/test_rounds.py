@@ -161,6 +161,19 @@ def test_agreement_can_be_looked_at(call, twice):
     assert all(0 <= row["scores"]["agreement"] <= 1 and len(row["worst"]) == 1 for row in rows)
 
 
+def test_what_was_found_in_base_pictures_can_be_looked_at(call, twice):
+    """A row a novel class, with the number of base pictures in which it was found."""
+    config, folder, _ = twice
+    code, told, complaint = call("show", folder.name, "hidden", "--json", "--output", config.execution.output)
+    assert code == 0, complaint
+    rows = json.loads(told)["rows"]
+    assert [row["class"] for row in rows] == list(split_of(config).novel)
+    (record,) = (r for r in store_of(config).records() if r.stage == "hidden")
+    lines = [json.loads(line) for line in (store_of(config).folder(record) / "hidden.jsonl").read_text().splitlines()]
+    first = split_of(config).novel_ids[0]
+    assert [row["made"] for row in rows] == [sum(line["pixels"][first + k] > 0 for line in lines) for k in range(5)]
+
+
 def test_clean_leaves_both_rounds(call, twice):
     """Whatever is deleted beside it, a finished run of two rounds has nothing to compute again."""
     config, _, _ = twice
