@@ -48,7 +48,7 @@ def overrides(output: Path, samples: int) -> list[str]:
     return [
         f"execution.output={output}", f"experiment.generate.images_per_prompt={COPIES}",
         f"experiment.prompts.per_class={samples // COPIES // 5}", "experiment.base_pictures=20",
-        "experiment.validation_pictures=10",
+        "experiment.validation_pictures=10", "experiment.second_round.base=false",
     ]  # fmt: skip
 
 

@@ -8,8 +8,9 @@ from pipeline.errors import InputError
 
 
 def test_defaults_are_those_of_python():
-    """No config means picto with the defaults of the settings' classes."""
-    assert load_config() == Config()
+    """No config means picto with the defaults of the settings' classes, and a second round on base pictures."""
+    assert load_config(None, ["experiment.second_round.base=false"]) == Config()
+    assert load_config().experiment.second_round.base
 
 
 def test_overrides_beat_the_file(tmp_path):

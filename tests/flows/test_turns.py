@@ -19,6 +19,8 @@ from flows.steps import images_steps
 from flows.turns import AlreadyRunning, grown, take_turn
 from pipeline.config import AUTO
 
+ONE_ROUND = "experiment.second_round.base=false"
+
 HOLD = """
 import sys, time
 from flows.settings import load_config
@@ -33,7 +35,7 @@ with take_turn(load_config(None, sys.argv[1:]), "refuse", print):
 @pytest.fixture
 def held(tmp_path, root):
     """A config that another process runs, and that process."""
-    overrides = [f"execution.output={tmp_path}"]
+    overrides = [f"execution.output={tmp_path}", ONE_ROUND]
     other = subprocess.Popen([sys.executable, "-c", HOLD, *overrides], cwd=root, stdout=subprocess.PIPE, text=True)
     assert other.stdout.readline() == "in\n"
     yield load_config(None, overrides), other
@@ -47,7 +49,7 @@ def test_a_second_start_is_refused(held, call):
     config, other = held
     with pytest.raises(AlreadyRunning, match=rf"running already .*\(process {other.pid} on .*--while-running"):
         run(config, "picto", "prompts", Console(quiet=True))
-    code, _, told = call("run", "--set", f"execution.output={config.execution.output}")
+    code, _, told = call("run", "--set", f"execution.output={config.execution.output}", "--set", ONE_ROUND)
     assert code == 2
     assert told.startswith("syn4seg: this config is running already")
     another = config.model_copy(update={"experiment": config.experiment.model_copy(update={"seed": 1})})
