@@ -24,13 +24,12 @@ from flows.data import (
     validation_of,
 )
 from flows.progress import tell, tell_losses
-from flows.stages import compute_shard, write_lines
-from pipeline.annotate import look_twice
+from flows.stages import compute_shard, scores_of, write_lines
 from pipeline.confidence import loss_weights
 from pipeline.config import Config
 from pipeline.datasets import DataFolder
 from pipeline.hashing import hash_arrays, hash_files, hash_json
-from pipeline.hidden import FILE, label_hidden, map_name
+from pipeline.hidden import FILE, label_hidden, map_name, read_found
 from pipeline.images import write_labels
 from pipeline.store import Draft, StageRecord
 from pipeline.types import Floats
@@ -103,21 +102,18 @@ def label_hidden_stage(
     settings, split = config.experiment.second_round, split_of(config)
 
     def work(draft: Draft) -> None:
-        base, labeller = base_pictures(config, data), wiring.teacher_of(config, model)
+        base, rows = base_pictures(config, data), []
         (draft.folder / map_name(0)).parent.mkdir()
-        batch, rows = config.experiment.annotate.batch, []
-        for start in range(places.start, places.stop, batch):
-            some = range(start, min(start + batch, places.stop))
-            items = [base[place] for place in some]
-            scores = look_twice(labeller, [picture for picture, _ in items], flip=config.experiment.annotate.flip)[1]
-            for place, (_, labels), each in zip(some, items, scores, strict=True):
-                told = label_hidden(labels, each, split, settings)
-                if (told != labels).any():
-                    write_labels(draft.folder / map_name(place), told, "palette")
-                    counts = np.bincount(told.ravel(), minlength=256)[: len(split.names)]
-                    name = str(data["base"].pictures.ids[place])
-                    rows.append({"place": place, "id": name, "pixels": counts.tolist()})
-            tell(step.stage, step.shard, (some.stop - places.start) / len(places))
+        scores = scores_of(config, (base[place][0] for place in places), model)
+        for done, (place, each) in enumerate(zip(places, scores, strict=True), 1):
+            labels = base[place][1]
+            told = label_hidden(labels, each, split, settings)
+            if (told != labels).any():
+                write_labels(draft.folder / map_name(place), told, "palette")
+                counts = np.bincount(told.ravel(), minlength=256)[: len(split.names)]
+                name = str(data["base"].pictures.ids[place])
+                rows.append({"place": place, "id": name, "pixels": counts.tolist()})
+            tell(step.stage, step.shard, done / len(places))
         write_lines(draft, FILE, rows)
         draft.counts = {"pictures": len(rows)}
 
@@ -169,7 +165,7 @@ def _with_hidden(config: Config, base: Labelled, hidden: Sequence[StageRecord]) 
     maps, counts = {}, {}
     for record in hidden:
         folder = store_of(config).folder(record)
-        for row in map(json.loads, (folder / FILE).read_text().splitlines()):
+        for row in read_found(folder):
             maps[row["place"]], counts[row["place"]] = folder / map_name(row["place"]), row["pixels"]
     return Relabelled(base, maps, counts)
 

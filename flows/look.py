@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,11 +19,11 @@ from flows.report.samples import SCORES, STAGES, Gallery, Measured, measure
 from flows.report.summary import curves_of
 from flows.report.why import Stories, limits_of
 from flows.runs import config_of_run, read_told
-from pipeline import hidden
 from pipeline.agreement import FILE
 from pipeline.classes import ClassSplit
 from pipeline.config import Config
 from pipeline.errors import InputError
+from pipeline.hidden import read_found
 
 LEADING = {
     "images": "contrast", "annotate": "certainty", "filter": "apf_best", "relabel": "apr_claimed",
@@ -176,8 +175,7 @@ def _agreement(opened: Opened) -> list[dict[str, Any]]:
 
 def _hidden(opened: Opened) -> list[dict[str, Any]]:
     """Give for each novel class in how many base pictures the first round's final model found it, and how large."""
-    folders = [opened.found.store.folder(record) for record in opened.found.of("hidden")]
-    rows = [row for folder in folders for row in map(json.loads, (folder / hidden.FILE).read_text().splitlines())]
+    rows = [row for record in opened.found.of("hidden") for row in read_found(opened.found.store.folder(record))]
     pixels = np.array([row["pixels"] for row in rows]).reshape(len(rows), len(opened.split.names))
     return [
         {"class": name, "made": int((here := pixels[:, opened.split.id_of(name)] > 0).sum()),

@@ -23,7 +23,7 @@ from pipeline.store import Finished, RunStore, StageRecord
 
 _GUESSED_SECONDS = {
     "prompts": 3.0, "images": 15.0, "teacher": 100.0, "annotate": 4.0, "filter": 2.0, "relabel": 1.0, "refine": 3.0,
-    "agreement": 4.0, "hidden": 10.0, "dataset": 1.0, "start": 100.0, "train": 100.0, "scores": 10.0,
+    "agreement": 4.0, "hidden": 70.0, "dataset": 1.0, "start": 100.0, "train": 100.0, "scores": 10.0,
 }  # fmt: skip
 """Of one shard of picto on one core, until the store knows better."""
 _GUESSED_BYTES = {"images": 250_000, "dataset": 1_000_000, "teacher": 4_000_000, "start": 4_000_000, "train": 4_000_000}

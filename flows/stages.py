@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from pipeline.generate import Order, draw_samples
 from pipeline.refine import refine
 from pipeline.relabel import relabel
 from pipeline.store import Draft, StageRecord
-from pipeline.types import Floats, Sample
+from pipeline.types import Floats, Picture, Sample
 
 
 def draw_images(config: Config, step: Step, orders: Sequence[Order]) -> StageRecord:
@@ -56,12 +57,15 @@ def annotate_shard(config: Config, images: StageRecord, teacher: StageRecord) ->
 def _looked_at(
     config: Config, samples: Sequence[Sample], labeller: StageRecord
 ) -> Iterator[tuple[Sample, Floats]]:
-    """Give each sample with its class probabilities, a batch after the other, so that few are in the memory."""
-    settings = config.experiment.annotate
-    for start in range(0, len(samples), settings.batch):
-        some = samples[start : start + settings.batch]
-        teacher = wiring.teacher_of(config, labeller)
-        yield from zip(some, look_twice(teacher, [s.picture for s in some], flip=settings.flip)[1], strict=True)
+    """Give each sample with its class probabilities."""
+    return zip(samples, scores_of(config, (sample.picture for sample in samples), labeller), strict=True)
+
+
+def scores_of(config: Config, pictures: Iterable[Picture], labeller: StageRecord) -> Iterator[Floats]:
+    """Give the class probabilities of pictures, a batch after the other, so that few are in the memory."""
+    settings, waiting = config.experiment.annotate, iter(pictures)
+    while some := list(islice(waiting, settings.batch)):
+        yield from look_twice(wiring.teacher_of(config, labeller), some, flip=settings.flip)[1]
 
 
 def filter_and_relabel_shard(

@@ -127,6 +127,7 @@ class FinalBatches:
         self.draws, self.share, self.episodes = draws, share, max(size // 2, 2)
         self.sampler = draws.sampler(base, classes)
         self.novel = np.arange(1 + classes, supports.counts.shape[1])
+        self.found = {k: np.flatnonzero(base.counts[:, k] >= draws.min_pixels) for k in self.novel.tolist()}
 
     def __call__(self, step: int) -> Batch:
         """Draw the batch of a step."""
@@ -149,7 +150,7 @@ class FinalBatches:
 
     def _novel(self, label: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, float, bool]:
         """Draw a picture of a novel class: picture, labels, loss weight, hidden."""
-        found = np.flatnonzero(self.base.counts[:, label] >= self.draws.min_pixels)
+        found = self.found[label]
         if len(found) and rng.random() < FOUND:
             return (*self.draws.vary(self.base[int(rng.choice(found))], label, rng), 1.0, True)
         source, synthetic = self.supports, False

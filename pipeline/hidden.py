@@ -10,6 +10,10 @@ background of pictures whose other classes have no labels.
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
 from pipeline.classes import BACKGROUND, IGNORE, ClassSplit
@@ -25,6 +29,11 @@ FILE = "hidden.jsonl"
 def map_name(place: int) -> str:
     """Give the file of the label map of the base picture at a place."""
     return f"labels/{place:06d}.png"
+
+
+def read_found(folder: Path) -> list[dict[str, Any]]:
+    """Read what a shard of that stage says of its pictures, see `FILE`."""
+    return [json.loads(line) for line in (folder / FILE).read_text().splitlines()]
 
 
 def label_hidden(labels: LabelMap, scores: Floats, split: ClassSplit, settings: SecondRoundSettings) -> LabelMap:
