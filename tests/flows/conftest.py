@@ -1,5 +1,6 @@
 """Tiny runs of the whole chain, and the command line in this process."""
 
+import shutil
 import sys
 
 import pytest
@@ -102,6 +103,16 @@ def overrides(tmp_path_factory, tiny, put_seeing_teacher):
     overrides = [*tiny, *lenient, f"execution.output={output}", "execution.report_pictures=1"]
     put_seeing_teacher(load_config(None, overrides))
     return overrides
+
+
+@pytest.fixture(scope="module")
+def apart(overrides, tmp_path_factory):
+    """The tiny run's overrides with a copy of its store, for a file of tests that adds what others would find."""
+    output = next(pair.partition("=")[2] for pair in overrides if pair.startswith("execution.output"))
+    folder = tmp_path_factory.mktemp("twice")
+    shutil.copytree(f"{output}/store", folder / "store")
+    shutil.copytree(f"{output}/data", folder / "data")
+    return [*(pair for pair in overrides if not pair.startswith("execution.output")), f"execution.output={folder}"]
 
 
 @pytest.fixture(scope="session")

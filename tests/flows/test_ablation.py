@@ -227,10 +227,10 @@ def test_the_oracle_is_left_out_where_there_is_none(call, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("source", ["copy-paste", "oracle"])
-def test_controls_bring_exact_labels_to_the_dataset(finished, overrides, source, put_seeing_teacher):
+def test_controls_bring_exact_labels_to_the_dataset(finished, apart, source):
     """As many pictures as a generator would have drawn, every one with its class, no pixel ignored or changed."""
     switches = RUNGS[source].changes
-    config = load_config(None, [*overrides, *switches])
+    config = load_config(None, [*apart, *switches])
     records = compute(config, "dataset", Console(quiet=True), "controls").records
     by_stage = {r.stage: r for r in records}
     assert by_stage["dataset"].counts["pictures"] == 10
@@ -256,10 +256,10 @@ def test_oracle_is_for_picto_alone():
         check_inputs(load_config("picto", ["experiment.generate.source=oracle", "experiment.dataset=pascal"]))
 
 
-def test_ablate_goes_on_where_it_was(call, finished, overrides, tmp_path):
+def test_ablate_goes_on_where_it_was(call, finished, apart, tmp_path):
     """Cells are lines of a file; what is there is not computed again, not even without a store."""
-    given = [argument for pair in overrides for argument in ("--set", pair) if not pair.startswith("execution.output")]
-    output = next(pair.partition("=")[2] for pair in overrides if pair.startswith("execution.output"))
+    given = [argument for pair in apart for argument in ("--set", pair) if not pair.startswith("execution.output")]
+    output = next(pair.partition("=")[2] for pair in apart if pair.startswith("execution.output"))
     command = ["ablate", *given, "--rungs", "none", "sabr", "--labels", "1", "--to", tmp_path]
     code, out, err = call(*command, "--output", output)
     assert code == 0, err
@@ -273,7 +273,7 @@ def test_ablate_goes_on_where_it_was(call, finished, overrides, tmp_path):
     code, again, err = call(*command, "--output", tmp_path / "empty")
     assert (code, again) == (0, out), err
     assert not (tmp_path / "empty").exists()
-    changed = [*overrides, "experiment.train.final_steps=3"]
+    changed = [*apart, "experiment.train.final_steps=3"]
     (cell,) = list_cells(None, changed, chosen_rungs(["none"], []), [0], [0], [1])
     assert cell.identity not in {r["identity"] for r in read_cells(tmp_path)}
 

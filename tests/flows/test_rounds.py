@@ -1,7 +1,6 @@
 """Two rounds: what the second does with the first one's model, and what both share."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -51,16 +50,6 @@ def test_the_first_round_is_a_config_of_its_own(share, per_class, waiting):
     config = load_config(None, [*changes, f"experiment.second_round.prompts={share}"])
     assert waiting_prompts(config) == waiting
     assert first_round(config) == load_config(None, [ONE_ROUND, f"experiment.prompts.per_class={per_class - waiting}"])
-
-
-@pytest.fixture(scope="module")
-def apart(overrides, tmp_path_factory):
-    """The tiny run's overrides with a store of their own."""
-    output = next(pair.partition("=")[2] for pair in overrides if pair.startswith("execution.output"))
-    folder = tmp_path_factory.mktemp("twice")
-    shutil.copytree(f"{output}/store", folder / "store")
-    shutil.copytree(f"{output}/data", folder / "data")
-    return [*(pair for pair in overrides if not pair.startswith("execution.output")), f"execution.output={folder}"]
 
 
 @pytest.fixture(scope="module")
